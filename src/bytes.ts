@@ -13,12 +13,12 @@ export function toBytes(text: string): Buffer {
 
 /** The byte string of `bytes`, whole or from `start` (inclusive) to `end` (exclusive). */
 export function fromBytes(bytes: Uint8Array, start = 0, end = bytes.length): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).latin1Slice(start, end);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1", start, end);
 }
 
 /** A byte string from ordinary text: its UTF-8 encoding. */
 export function encodeText(text: string): string {
-  return Buffer.from(text, "utf8").latin1Slice();
+  return Buffer.from(text, "utf8").toString("latin1");
 }
 
 /** Readable text of a byte string: UTF-8 where it is valid, else each byte as its Latin-1 character. */
