@@ -1,0 +1,179 @@
+/**
+ * postlua.toml: read, parse, validate. An error names file, line and key and
+ * says what to do; unknown keys are errors, nothing is guessed.
+ */
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { promisify } from "node:util";
+import { type AST, getStaticTOMLValue, ParseError, parseTOML } from "toml-eslint-parser";
+import type { z } from "zod";
+import { CONFIG, type ConfigFile, networkProblem } from "./schema.ts";
+
+/** A configuration error; `problems` are complete lines "FILE:LINE: key: what is wrong". */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}
+
+/** What Postfix itself says, read once with postconf; empty strings when Postfix could not be asked. */
+export interface PostfixFacts {
+  readonly messageSizeLimit: number;
+  readonly myNetworks: readonly string[];
+  readonly defaultTransport: string;
+  readonly relayTransport: string;
+  /** Why Postfix could not be asked, "" when it could. */
+  readonly problem: string;
+}
+
+export type Config = Omit<ConfigFile, "local_networks"> & {
+  readonly file: string;
+  readonly local_networks: readonly string[];
+  readonly workers: number;
+  readonly facts: PostfixFacts;
+};
+
+/**
+ * Loads `file` and asks Postfix for the defaults that come from it.
+ * @throws ConfigError when the file cannot be read, is no TOML or does not fit the schema.
+ */
+export async function loadConfig(file: string): Promise<Config> {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ConfigError([
+      `${file}: cannot be read (${(error as NodeJS.ErrnoException).code}); name another file with --config`,
+    ]);
+  }
+  return completeConfig(parseConfig(text, file), file);
+}
+
+/** Adds what Postfix and the machine decide to a parsed file. */
+export async function completeConfig(parsed: ConfigFile, file: string): Promise<Config> {
+  const facts = await askPostfix(parsed.postfix.config_dir);
+  return {
+    ...parsed,
+    file,
+    facts,
+    local_networks: parsed.local_networks ?? facts.myNetworks,
+    workers: parsed.limits.workers ?? availableParallelism(),
+  };
+}
+
+/** Parses and validates the text of a configuration file. @throws ConfigError */
+export function parseConfig(text: string, file: string): ConfigFile {
+  let ast: AST.TOMLProgram;
+  try {
+    ast = parseTOML(text);
+  } catch (error) {
+    if (error instanceof ParseError) {
+      throw new ConfigError([`${file}:${error.lineNumber}: ${error.message}`]);
+    }
+    throw error;
+  }
+  const result = CONFIG.safeParse(getStaticTOMLValue(ast));
+  if (result.success) return result.data;
+  const lines = keyLines(ast);
+  const problems = result.error.issues.flatMap((issue) => describe(issue, lines, file));
+  throw new ConfigError(problems.sort((a, b) => a.line - b.line).map((problem) => problem.text));
+}
+
+interface Problem {
+  readonly line: number;
+  readonly text: string;
+}
+
+function describe(issue: z.core.$ZodIssue, lines: Map<string, number>, file: string): string[] {
+  const at = (path: readonly PropertyKey[]) =>
+    `${file}:${lineOf(path, lines)}: ${path.map(String).join(".")}`;
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map(
+      (key) => `${at([...issue.path, key])}: unknown key; see the parameter table in README.md`,
+    );
+  }
+  return [`${at(issue.path)}: ${issue.message}`];
+}
+
+/** The line of the longest known prefix of a path: a missing key is reported at its table. */
+function lineOf(path: readonly PropertyKey[], lines: Map<string, number>): number {
+  for (let n = path.length; n > 0; n--) {
+    const line = lines.get(path.slice(0, n).join("\0"));
+    if (line !== undefined) return line;
+  }
+  return 1;
+}
+
+function keyLines(ast: AST.TOMLProgram): Map<string, number> {
+  const lines = new Map<string, number>();
+  const note = (path: readonly (string | number)[], line: number) => {
+    const key = path.join("\0");
+    if (!lines.has(key)) lines.set(key, line);
+  };
+  const visitValue = (node: AST.TOMLContentNode, path: readonly (string | number)[]): void => {
+    if (node.type === "TOMLArray") {
+      node.elements.forEach((element, i) => {
+        note([...path, i], element.loc.start.line);
+        visitValue(element, [...path, i]);
+      });
+    } else if (node.type === "TOMLInlineTable") {
+      for (const pair of node.body) visitPair(pair, path);
+    }
+  };
+  const visitPair = (pair: AST.TOMLKeyValue, prefix: readonly (string | number)[]): void => {
+    const names = pair.key.keys.map((k) => (k.type === "TOMLBare" ? k.name : k.value));
+    for (let n = 1; n <= names.length; n++) note([...prefix, ...names.slice(0, n)], pair.loc.start.line);
+    visitValue(pair.value, [...prefix, ...names]);
+  };
+  for (const node of ast.body[0].body) {
+    if (node.type === "TOMLKeyValue") visitPair(node, []);
+    else {
+      const path = node.resolvedKey;
+      for (let n = 1; n <= path.length; n++) note(path.slice(0, n), node.loc.start.line);
+      for (const pair of node.body) visitPair(pair, path);
+    }
+  }
+  return lines;
+}
+
+const NO_FACTS = {
+  messageSizeLimit: 10_240_000,
+  myNetworks: ["127.0.0.0/8", "::1/128"],
+  defaultTransport: "smtp",
+  relayTransport: "relay",
+};
+
+async function askPostfix(configDir: string): Promise<PostfixFacts> {
+  const names = ["message_size_limit", "mynetworks", "default_transport", "relay_transport"];
+  try {
+    const { stdout } = await promisify(execFile)("postconf", ["-c", configDir, "-x", ...names]);
+    const values = new Map(stdout.split("\n").map((line) => split(line)));
+    return {
+      messageSizeLimit: Number(values.get("message_size_limit")) || 0,
+      // Postfix allows files and tables here; only what is an address can be taken over.
+      myNetworks: (values.get("mynetworks") ?? "")
+        .replace(/[[\]]/g, "")
+        .split(/[\s,]+/)
+        .filter((range) => range !== "" && networkProblem(range) === undefined),
+      defaultTransport: (values.get("default_transport") ?? "smtp").split(":")[0] ?? "smtp",
+      relayTransport: (values.get("relay_transport") ?? "relay").split(":")[0] ?? "relay",
+      problem: "",
+    };
+  } catch (error) {
+    const reason = (error as { stderr?: string }).stderr?.trim() || (error as Error).message;
+    return {
+      ...NO_FACTS,
+      problem: `Postfix at ${configDir} could not be asked (${reason}); its defaults are assumed`,
+    };
+  }
+}
+
+function split(line: string): [string, string] {
+  const at = line.indexOf("=");
+  return [line.slice(0, at).trim(), line.slice(at + 1).trim()];
+}

@@ -1,0 +1,181 @@
+/**
+ * Every parameter of postlua.toml: name, default, unit and meaning, in one
+ * place. README.md's table is checked against this file by a test.
+ *
+ * Pure description: reading files, line numbers and Postfix's own defaults
+ * are load.ts's work.
+ */
+import { BlockList, isIP } from "node:net";
+import { isAbsolute } from "node:path";
+import { z } from "zod";
+
+const directory = (meaning: string) =>
+  z.string().refine(isAbsolute, "must be an absolute path, such as /var/lib/postlua").describe(meaning);
+
+const positive = (meaning: string, fallback: number) =>
+  z
+    .number()
+    .int("must be a whole number")
+    .positive("must be greater than 0")
+    .default(fallback)
+    .describe(meaning);
+
+const networks = z.array(z.string().superRefine(checkNetwork));
+
+function checkNetwork(text: string, context: z.RefinementCtx): void {
+  const problem = networkProblem(text);
+  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+}
+
+/** What is wrong with an address or CIDR range, or undefined when it is fine. */
+export function networkProblem(text: string): string | undefined {
+  const [address = "", prefix, ...rest] = text.split("/");
+  const family = isIP(address);
+  const bits = family === 4 ? 32 : 128;
+  const hint = `"${text}" is not an address or a range such as 192.0.2.0/24 or 2001:db8::/32`;
+  if (family === 0 || rest.length > 0) return hint;
+  if (prefix !== undefined && !(/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits)) return hint;
+  return undefined;
+}
+
+/** A set of ranges to test addresses against; each entry must have passed networkProblem. */
+export function networkSet(ranges: readonly string[]): BlockList {
+  const set = new BlockList();
+  for (const range of ranges) {
+    const [address = "", prefix] = range.split("/");
+    const family = isIP(address) === 6 ? "ipv6" : "ipv4";
+    if (prefix === undefined) set.addAddress(address, family);
+    else set.addSubnet(address, Number(prefix), family);
+  }
+  return set;
+}
+
+/** Whether `address` (IPv4, IPv6 or IPv4 in IPv6) lies in `set`; anything that is no address does not. */
+export function inNetworks(set: BlockList, address: string): boolean {
+  const family = isIP(address);
+  return family !== 0 && set.check(address, family === 6 ? "ipv6" : "ipv4");
+}
+
+const listenAddress = z
+  .string()
+  .regex(
+    /^(unix:\/.+|inet:\d+@.+|inet6:\d+@.+|inet:[^:@]+:\d+)$/,
+    'must look like "unix:/run/postlua/milter.sock", "inet:8891@127.0.0.1" or "inet6:8891@::1"',
+  );
+
+export const CONFIG = z.strictObject({
+  scripts_dir: directory(
+    "where SMTPSVR.LUA and the other scripts lie; file names match whatever their case",
+  ).default("/etc/postlua/scripts"),
+  data_dir: directory('what scripts know as "the VPOP3 folder": relative file names resolve here').default(
+    "/var/lib/postlua",
+  ),
+  log_dir: directory("where LUA.OUT and LUAERRORS.LOG are written").default("/var/log/postlua"),
+  save_dir: directory("VPOP3.SaveAttachment writes below this directory and nowhere else").default(
+    "/var/lib/postlua/saved",
+  ),
+  save_overwrite: z
+    .boolean()
+    .default(false)
+    .describe("whether VPOP3.SaveAttachment may replace an existing file"),
+  lua_dialect: z
+    .enum(["5.0", "5.2"])
+    .default("5.0")
+    .describe("which Lua decides where 5.0 and 5.2 contradict each other"),
+  script_error: z
+    .enum(["tempfail", "accept", "reject"])
+    .default("tempfail")
+    .describe("what the client gets when a script fails: 451 4.3.0, no objection, or 554 5.3.0"),
+  client_networks: networks
+    .default(["0.0.0.0/0", "::/0"])
+    .describe("clients for which ValidClientAddress enters true; others are refused with 554"),
+  local_networks: networks
+    .optional()
+    .describe("clients for which LocalClientAddress enters true; default: Postfix's mynetworks"),
+  log_level: z
+    .enum(["error", "warn", "info", "debug"])
+    .default("info")
+    .describe("least important log lines to write; decisions are info"),
+  clients: z
+    .array(
+      z.strictObject({
+        network: z.string().superRefine(checkNetwork).describe("address or range the row is for"),
+        authentication_required: z.boolean().default(false).describe("AuthenticationRequired on entry"),
+        allowed_users: z
+          .string()
+          .default("")
+          .describe("AllowedUsers on entry: login names, separated by spaces"),
+      }),
+    )
+    .default([])
+    .describe("rows of per-client values; the first row whose network matches is used"),
+  postfix: z
+    .strictObject({
+      config_dir: directory("configuration directory of the Postfix instance served").default("/etc/postfix"),
+    })
+    .prefault({})
+    .describe("the Postfix instance"),
+  milter: z
+    .strictObject({
+      listen: z
+        .array(listenAddress)
+        .min(1, "needs at least one address")
+        .default(["unix:/run/postlua/milter.sock"])
+        .describe("addresses that smtpd_milters connects to"),
+      socket_mode: z
+        .string()
+        .regex(/^0?[0-7]{3}$/, 'must be an octal mode such as "0660"')
+        .default("0660")
+        .describe("mode of unix sockets"),
+      socket_group: z.string().optional().describe("group of unix sockets; default: unchanged"),
+      max_packet: positive("longest milter packet taken, bytes", 1_048_576),
+      idle_timeout_s: positive("seconds without a packet after which a connection is closed", 7_500),
+    })
+    .prefault({})
+    .describe("the milter listener"),
+  http: z
+    .strictObject({
+      deny_networks: networks
+        .optional()
+        .describe(
+          "addresses GetHTTP and GetWHOIS may not reach; default: loopback, private and special ranges",
+        ),
+      timeout_ms: positive("time limit of one GetHTTP or GetWHOIS, milliseconds", 15_000),
+      max_body_bytes: positive("longest body GetHTTP takes, bytes", 8_388_608),
+    })
+    .prefault({})
+    .describe("web and WHOIS look-ups by scripts"),
+  dns: z
+    .strictObject({
+      servers: z
+        .array(z.string())
+        .optional()
+        .describe("DNS servers, address or address:port; default: the system's resolvers"),
+      timeout_ms: positive("time limit of one try at one server, milliseconds", 3_000),
+    })
+    .prefault({})
+    .describe("DNS look-ups by scripts"),
+  limits: z
+    .strictObject({
+      workers: z
+        .number()
+        .int()
+        .min(1)
+        .max(256)
+        .optional()
+        .describe("worker processes that run scripts; default: one for each core"),
+      instructions: positive("Lua instructions one callback may take", 200_000_000),
+      cpu_ms: positive("processor time one callback may take, milliseconds", 2_000),
+      wall_ms: positive("time one callback may take, waits included, milliseconds", 25_000),
+      message_wall_ms: positive("the same for ProcessMessage, milliseconds", 120_000),
+      output_bytes: positive("bytes one callback may print", 1_048_576),
+      open_files: positive("files one session may hold open", 64),
+      max_string_bytes: positive("longest Lua string, bytes", 67_108_864),
+      worker_memory_mb: positive("memory of one worker process, megabytes", 1_024),
+      stop_timeout_ms: positive("time that an orderly stop leaves messages under way, milliseconds", 30_000),
+    })
+    .prefault({})
+    .describe("what a script and the service may use"),
+});
+
+export type ConfigFile = z.infer<typeof CONFIG>;
