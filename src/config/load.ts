@@ -89,15 +89,15 @@ interface Problem {
   readonly text: string;
 }
 
-function describe(issue: z.core.$ZodIssue, lines: Map<string, number>, file: string): string[] {
-  const at = (path: readonly PropertyKey[]) =>
-    `${file}:${lineOf(path, lines)}: ${path.map(String).join(".")}`;
-  if (issue.code === "unrecognized_keys") {
-    return issue.keys.map(
-      (key) => `${at([...issue.path, key])}: unknown key; see the parameter table in README.md`,
-    );
-  }
-  return [`${at(issue.path)}: ${issue.message}`];
+function describe(issue: z.core.$ZodIssue, lines: Map<string, number>, file: string): Problem[] {
+  const problem = (path: readonly PropertyKey[], what: string): Problem => {
+    const line = lineOf(path, lines);
+    return { line, text: `${file}:${line}: ${path.map(String).join(".")}: ${what}` };
+  };
+  if (issue.code !== "unrecognized_keys") return [problem(issue.path, issue.message)];
+  return issue.keys.map((key) =>
+    problem([...issue.path, key], "unknown key; see the parameter table in README.md"),
+  );
 }
 
 /** The line of the longest known prefix of a path: a missing key is reported at its table. */
