@@ -1,0 +1,118 @@
+/**
+ * Content transfer encodings (RFC 2045 section 6) undone, piece by piece, in
+ * linear time and with a few pieces in memory. Broken input gives the bytes
+ * that can be had, never an error.
+ */
+import libqp from "libqp";
+
+const LF = 0x0a;
+const EQUALS = 0x3d;
+const NOT_BASE64 = 0xff;
+
+/** The value of each base64 digit. */
+const BASE64 = new Uint8Array(256).fill(NOT_BASE64);
+const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+for (let i = 0; i < 64; i++) BASE64[DIGITS.charCodeAt(i)] = i;
+
+/** The decoded bytes of `pieces`, which are cut anywhere. `encoding` in lower case; unknown ones are passed through. */
+export function decoded(encoding: string, pieces: Iterable<Buffer>): Iterable<Buffer> {
+  if (encoding === "base64") return decodeBase64(pieces);
+  if (encoding === "quoted-printable") return decodeQuotedPrintable(pieces);
+  return pieces;
+}
+
+/** How many bytes decoded() gives. Base64 is counted, not decoded. */
+export function decodedSize(encoding: string, pieces: Iterable<Buffer>): number {
+  if (encoding === "base64") return sizeOfBase64(pieces);
+  let size = 0;
+  for (const piece of decoded(encoding, pieces)) size += piece.length;
+  return size;
+}
+
+/**
+ * Bytes outside the alphabet are skipped. "=" ends a group of four early, and
+ * what follows starts a new group, so several padded texts in a row all count.
+ * Written out, not Buffer.from(): that stops at the first "=".
+ */
+function* decodeBase64(pieces: Iterable<Buffer>): Generator<Buffer> {
+  let bits = 0;
+  let digits = 0;
+  for (const piece of pieces) {
+    const out = Buffer.allocUnsafe(Math.ceil((piece.length * 3) / 4) + 3);
+    let write = 0;
+    for (let i = 0; i < piece.length; i++) {
+      const value = BASE64[piece[i]!]!;
+      if (value !== NOT_BASE64) {
+        bits = (bits << 6) | value;
+        if (++digits < 4) continue;
+        out[write++] = bits >> 16;
+        out[write++] = bits >> 8;
+        out[write++] = bits;
+      } else if (piece[i] === EQUALS) {
+        write = writeRest(out, write, bits, digits);
+      } else {
+        continue;
+      }
+      bits = 0;
+      digits = 0;
+    }
+    if (write > 0) yield out.subarray(0, write);
+  }
+  const rest = Buffer.alloc(2);
+  const write = writeRest(rest, 0, bits, digits);
+  if (write > 0) yield rest.subarray(0, write);
+}
+
+/** The whole bytes of a group that ended early; returns the new end. */
+function writeRest(out: Buffer, at: number, bits: number, digits: number): number {
+  if (digits === 2) {
+    out[at++] = bits >> 4;
+  } else if (digits === 3) {
+    out[at++] = bits >> 10;
+    out[at++] = bits >> 2;
+  }
+  return at;
+}
+
+function sizeOfBase64(pieces: Iterable<Buffer>): number {
+  let size = 0;
+  let digits = 0;
+  for (const piece of pieces) {
+    for (let i = 0; i < piece.length; i++) {
+      const byte = piece[i]!;
+      if (BASE64[byte] !== NOT_BASE64) {
+        digits++;
+      } else if (byte === EQUALS) {
+        size += Math.floor((digits * 3) / 4);
+        digits = 0;
+      }
+    }
+  }
+  return size + Math.floor((digits * 3) / 4);
+}
+
+function* decodeQuotedPrintable(pieces: Iterable<Buffer>): Generator<Buffer> {
+  let waiting: Buffer[] = [];
+  for (const piece of pieces) {
+    const cut = quotedPrintableCut(piece);
+    if (cut === 0) {
+      waiting.push(piece);
+      continue;
+    }
+    waiting.push(piece.subarray(0, cut));
+    yield libqp.decode(Buffer.concat(waiting));
+    waiting = cut < piece.length ? [piece.subarray(cut)] : [];
+  }
+  if (waiting.length > 0) yield libqp.decode(Buffer.concat(waiting));
+}
+
+/** The last place where decoding the two sides apart changes nothing: after a line end, or inside plain text. 0 for none. */
+function quotedPrintableCut(piece: Buffer): number {
+  for (let cut = piece.length; cut > 2; cut--) {
+    const last = piece[cut - 1]!;
+    if (last === LF) return cut;
+    const plain = last > 0x20 && last !== EQUALS && piece[cut - 2] !== EQUALS && piece[cut - 3] !== EQUALS;
+    if (plain) return cut;
+  }
+  return 0;
+}
