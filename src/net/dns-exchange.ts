@@ -21,15 +21,20 @@ export interface DnsQuestion {
 const FORMERR = 1;
 const NOTIMP = 4;
 
-/** The server's answer, never truncated; undefined when none came before `signal`, or nothing usable. */
+/**
+ * The server's answer, never truncated; undefined when none came before `signal`, or nothing usable. A question
+ * without an answer is sent again after `resendMs`, then twice as long, and so on: datagrams get lost.
+ */
 export async function askServer(
   question: DnsQuestion,
   server: HostPort,
+  resendMs: number,
   signal: AbortSignal,
 ): Promise<DnsAnswer | undefined> {
-  const answer = await askOnce(question, server, true, signal);
+  const answer = await askOnce(question, server, true, resendMs, signal);
   // Servers older than EDNS refuse the OPT record (RFC 6891 section 7).
-  if (answer?.rcode === FORMERR || answer?.rcode === NOTIMP) return askOnce(question, server, false, signal);
+  if (answer?.rcode === FORMERR || answer?.rcode === NOTIMP)
+    return askOnce(question, server, false, resendMs, signal);
   return answer;
 }
 
@@ -37,12 +42,13 @@ async function askOnce(
   question: DnsQuestion,
   server: HostPort,
   edns: boolean,
+  resendMs: number,
   signal: AbortSignal,
 ): Promise<DnsAnswer | undefined> {
   const id = randomInt(0x10000);
   const query = encodeQuery(id, question.name, question.type, edns);
   const accept = (message: Buffer) => readMatching(message, id, question);
-  const answer = await askUdp(query, server, accept, signal);
+  const answer = await askUdp(query, server, accept, resendMs, signal);
   return answer?.truncated ? askTcp(query, server, accept, signal) : answer;
 }
 
@@ -64,15 +70,18 @@ function askUdp(
   query: Buffer,
   server: HostPort,
   accept: Accept,
+  resendMs: number,
   signal: AbortSignal,
 ): Promise<DnsAnswer | undefined> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve(undefined);
     const socket = createSocket(isIPv6(server.host) ? "udp6" : "udp4");
     let open = true;
+    let resend: NodeJS.Timeout | undefined;
     const finish = (answer?: DnsAnswer) => {
       if (!open) return;
       open = false;
+      clearTimeout(resend);
       signal.removeEventListener("abort", onAbort);
       socket.close();
       resolve(answer);
@@ -85,9 +94,12 @@ function askUdp(
       if (answer === "malformed") finish();
       else if (answer !== "other") finish(answer);
     });
-    socket.on("connect", () => {
-      if (open) socket.send(query, (error) => error && finish());
-    });
+    const send = (waitMs: number) => {
+      if (!open) return;
+      socket.send(query, (error) => error && finish());
+      resend = setTimeout(send, waitMs, waitMs * 2);
+    };
+    socket.on("connect", () => send(resendMs));
     socket.connect(server.port, server.host);
   });
 }

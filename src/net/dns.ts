@@ -8,7 +8,7 @@ import { type HostPort, parseHostPort } from "./address.ts";
 import { DnsCache, type DnsCacheLimits, type DnsResult } from "./dns-cache.ts";
 import { askServer, type DnsQuestion } from "./dns-exchange.ts";
 import { normaliseName } from "./dns-packet.ts";
-import { Deadline, Gate } from "./gate.ts";
+import { Deadline, Gate, Pacer } from "./gate.ts";
 import { WatchedFile } from "./watched-file.ts";
 
 export type { DnsResult } from "./dns-cache.ts";
@@ -21,6 +21,8 @@ export interface ResolverOptions {
   readonly resolvConf?: string;
   /** For one try at one server. */
   readonly timeoutMs?: number;
+  /** Wait before a UDP question is sent again within one try; doubles each time. */
+  readonly resendMs?: number;
   /** Rounds through the list. */
   readonly attempts?: number;
   /** For a query in all, waiting for a free place included. */
@@ -38,6 +40,8 @@ export const DNS_NO_ANSWER = -1;
 
 const DNS_PORT = 53;
 const MAX_SERVERS = 8;
+/** Questions sent in one turn of the event loop: what a server's receive buffer and Node's reader take without loss. */
+const BURST = 32;
 const CACHE_LIMITS: DnsCacheLimits = {
   entries: 20_000,
   bytes: 32 << 20,
@@ -57,9 +61,11 @@ export class Resolver {
   readonly #servers: readonly HostPort[] | undefined;
   readonly #system: WatchedFile<readonly HostPort[]>;
   readonly #timeoutMs: number;
+  readonly #resendMs: number;
   readonly #attempts: number;
   readonly #totalMs: number;
   readonly #gate: Gate;
+  readonly #pacer = new Pacer(BURST);
   readonly #cache: DnsCache;
   readonly #flights = new Map<string, Flight>();
 
@@ -71,6 +77,7 @@ export class Resolver {
     });
     this.#system = new WatchedFile(options.resolvConf ?? "/etc/resolv.conf", parseResolvConf);
     this.#timeoutMs = options.timeoutMs ?? 3000;
+    this.#resendMs = options.resendMs ?? 800;
     this.#attempts = options.attempts ?? 2;
     this.#totalMs = options.totalMs ?? 10_000;
     this.#gate = new Gate(options.maxParallel ?? 2000);
@@ -155,8 +162,9 @@ export class Resolver {
       let rcode = DNS_NO_ANSWER;
       for (let round = 0; round < this.#attempts; round++) {
         for (const server of servers) {
+          await this.#pacer.turn();
           using limit = new Deadline(Math.min(this.#timeoutMs, deadline.leftMs), deadline.signal);
-          const answer = await askServer(question, server, limit.signal);
+          const answer = await askServer(question, server, this.#resendMs, limit.signal);
           if (deadline.signal.aborted) return { ok: false, rcode: DNS_NO_ANSWER };
           rcode = answer ? answer.rcode : DNS_NO_ANSWER;
           if (!answer || !isFinal(rcode)) continue;
@@ -184,7 +192,8 @@ function parseServer(text: string): HostPort | undefined {
 function parseResolvConf(text: string): readonly HostPort[] {
   const servers: HostPort[] = [];
   for (const match of text.matchAll(/^[ \t]*nameserver[ \t]+(\S+)/gm)) {
-    if (isIP(match[1]!) !== 0 && servers.length < 3) servers.push({ host: match[1]!, port: DNS_PORT });
+    const server = parseServer(match[1]!);
+    if (server && servers.length < 3) servers.push(server);
   }
   return servers.length > 0 ? servers : [{ host: "127.0.0.1", port: DNS_PORT }];
 }

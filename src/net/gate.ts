@@ -1,8 +1,9 @@
 /**
- * A counting gate: at most `limit` holders at once, others wait in order.
- * It bounds sockets and processes; waiting ends with the caller's signal.
+ * How many at once, how many in a row, how long: the small bounds that
+ * everything talking to the outside shares.
  */
 
+/** At most `limit` holders at once, others wait in order; waiting ends with the caller's signal. */
 export class Gate {
   readonly #limit: number;
   #inside = 0;
@@ -42,6 +43,39 @@ export class Gate {
       return;
     }
     this.#inside--;
+  }
+}
+
+/** Lets at most `limit` callers through in one turn of the event loop, so that a burst leaves others room to work. */
+export class Pacer {
+  readonly #limit: number;
+  #left: number;
+  #waiting: (() => void)[] = [];
+  #scheduled = false;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+    this.#left = limit;
+  }
+
+  turn(): Promise<void> | undefined {
+    if (!this.#scheduled) {
+      this.#scheduled = true;
+      setImmediate(() => this.#next());
+    }
+    if (this.#left > 0) {
+      this.#left--;
+      return undefined;
+    }
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  #next(): void {
+    const ready = this.#waiting.splice(0, this.#limit);
+    this.#left = this.#limit - ready.length;
+    this.#scheduled = ready.length > 0;
+    if (this.#scheduled) setImmediate(() => this.#next());
+    for (const go of ready) go();
   }
 }
 
