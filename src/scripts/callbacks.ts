@@ -1,0 +1,79 @@
+/**
+ * The callbacks of each script: parameters and results as the manual gives
+ * them, written once. Calls, `postlua check` and the docs all read this table.
+ */
+
+export type CallbackRole =
+  /** Its first result decides; a script error becomes the script_error setting. */
+  | "verdict"
+  /** Its result only changes something; a script error leaves things as they are. */
+  | "value"
+  /** Its results have no effect through a milter. */
+  | "notice";
+
+export interface CallbackDeclaration {
+  readonly parameters: readonly string[];
+  readonly results: readonly string[];
+  readonly role: CallbackRole;
+  /** What a milter cannot do with the results, for `postlua check`; "" when everything is served. */
+  readonly limits: string;
+}
+
+function declare(
+  role: CallbackRole,
+  parameters: readonly string[],
+  results: readonly string[],
+  limits = "",
+): CallbackDeclaration {
+  return { role, parameters, results, limits };
+}
+
+const NO_TEXT = "called, but the text it returns cannot be shown to the client";
+const NO_POSITIVE = "a 2xx text cannot be shown to the client; 4xx and 5xx can";
+
+/** SMTPSVR.LUA (manual, "SMTP Server Script"). */
+export const SMTPSVR: Readonly<Record<string, CallbackDeclaration>> = {
+  Start: declare("verdict", [], ["result string"], NO_POSITIVE),
+  GetMaxMessageSize: declare("value", ["hostname", "current"], ["bytes"]),
+  DoHELO: declare("verdict", ["hostname", "bRefuse", "bEHLO"], ["bRefuse", "response"], NO_POSITIVE),
+  DoHELP: declare(
+    "notice",
+    ["text"],
+    ["text"],
+    "called only by Postfix before 3.9, and its text cannot be shown",
+  ),
+  DoQUIT: declare("notice", [], ["text"], NO_TEXT),
+  DoRSET: declare("notice", [], ["text"], NO_TEXT),
+  DoMAILFROM: declare(
+    "verdict",
+    ["data", "mailfrom", "parameters"],
+    ["result string", "parameters"],
+    NO_POSITIVE,
+  ),
+  DoRCPTTO: declare(
+    "verdict",
+    ["data", "recipient", "parameters", "recipients"],
+    ["result string", "parameters"],
+    NO_POSITIVE,
+  ),
+  DoDATAStart: declare("verdict", ["recipients"], ["result string", "header lines"], NO_POSITIVE),
+  DoUnrecognised: declare(
+    "verdict",
+    ["line"],
+    ["result string"],
+    "Postfix before 3.10 passes the first word only, later ones ignore a 5xx; a 2xx text cannot be shown",
+  ),
+  ProcessMessage: declare(
+    "verdict",
+    ["mailfrom", "subject", "recipients", "actions", "mime", "size", "attachments"],
+    ["actions", "results string"],
+  ),
+  End: declare("notice", [], []),
+};
+
+/** Callbacks of the manual that no listener of this version calls; `check` and the log say so. */
+export const SMTPSVR_UNSERVED: Readonly<Record<string, string>> = {
+  RBLResults: "block lists are not looked up yet, so it is never called",
+  GetEHLOCapabilities: "a milter cannot change the EHLO answer, so it is never called",
+  DoNOOP: "Postfix tells a milter nothing of NOOP, so it is never called",
+};

@@ -1,0 +1,104 @@
+/**
+ * Script files of a directory, compiled and tried out.
+ *
+ * A file is found whatever its case. Before it is used its top level runs
+ * once in a scratch environment, so that a broken file is refused as a whole
+ * and the callbacks it defines are known. Nothing here decides what a broken
+ * script means for mail.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fromBytes } from "../bytes.ts";
+import type { Budget } from "../lua/budget.ts";
+import type { LuaEngine, LuaScript } from "../lua/engine.ts";
+import { ScriptError } from "../lua/errors.ts";
+
+export type ScriptState =
+  | { readonly kind: "absent" }
+  | { readonly kind: "loaded"; readonly loaded: LoadedScript }
+  | { readonly kind: "broken"; readonly error: ScriptError };
+
+export interface LoadedScript {
+  readonly script: LuaScript;
+  /** Global functions there are after the top level ran. */
+  readonly callbacks: ReadonlySet<string>;
+  /** Whether the text of the script uses this word at all. */
+  mentions(word: string): boolean;
+}
+
+/** Loads `name` (such as "SMTPSVR.LUA") from `directory`. Never throws: what is wrong is in the state. */
+export async function loadScript(
+  engine: LuaEngine,
+  directory: string,
+  name: string,
+  candidates: Iterable<string>,
+  budget: Budget,
+): Promise<ScriptState> {
+  try {
+    const path = findScript(directory, name);
+    if (path === undefined) return { kind: "absent" };
+    const source = readScript(path, name);
+    const script = engine.compile(name, path, source);
+    const callbacks = await tryOut(engine, script, candidates, budget);
+    const text = fromBytes(source);
+    return { kind: "loaded", loaded: { script, callbacks, mentions: (word) => text.includes(word) } };
+  } catch (error) {
+    if (error instanceof ScriptError) return { kind: "broken", error };
+    throw error;
+  }
+}
+
+/**
+ * The path of `name` in `directory`, matched whatever the case; an exact match wins.
+ * @returns undefined when there is none
+ * @throws ScriptError "missing" when the directory cannot be read
+ */
+export function findScript(directory: string, name: string): string | undefined {
+  let entries: string[];
+  try {
+    entries = readdirSync(directory);
+  } catch (error) {
+    throw unreadable(name, directory, error);
+  }
+  const wanted = name.toLowerCase();
+  const found = entries.includes(name)
+    ? name
+    : entries.sort().find((entry) => entry.toLowerCase() === wanted);
+  return found === undefined ? undefined : join(directory, found);
+}
+
+/** The bytes of a script file. @throws ScriptError "missing" when it cannot be read */
+export function readScript(path: string, name: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw unreadable(name, path, error);
+  }
+}
+
+function unreadable(name: string, path: string, error: unknown): ScriptError {
+  const { code = "unknown error" } = error as NodeJS.ErrnoException;
+  return new ScriptError(`${path} cannot be read (${code})`, {
+    kind: "missing",
+    script: name,
+    callback: "",
+    line: 0,
+    traceback: "",
+  });
+}
+
+async function tryOut(
+  engine: LuaEngine,
+  script: LuaScript,
+  candidates: Iterable<string>,
+  budget: Budget,
+): Promise<Set<string>> {
+  // Printing here would repeat what every session prints from its own top level.
+  const scratch = engine.open(script, { context: {}, budget, print: () => {} });
+  try {
+    await scratch.start();
+    return new Set([...candidates].filter((name) => scratch.has(name)));
+  } finally {
+    scratch.close();
+  }
+}

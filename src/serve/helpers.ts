@@ -1,0 +1,34 @@
+/** The helper modules that every script gets, made from the configuration. */
+import type { Config } from "../config/load.ts";
+import { messageModule } from "../helpers/message.ts";
+import { directoryModule } from "../helpers/os-directory.ts";
+import { processModule } from "../helpers/os-process.ts";
+import { netModule } from "../helpers/vpop3net.ts";
+import type { Log } from "../log.ts";
+import type { HostModule } from "../lua/host.ts";
+import { Resolver } from "../net/dns.ts";
+import { HttpClient } from "../net/http.ts";
+import { Reach } from "../net/reach.ts";
+import { WhoisClient } from "../net/whois.ts";
+
+export type HelperSettings = Pick<Config, "data_dir" | "dns" | "http">;
+
+export function helperModules(config: HelperSettings, log: Log): HostModule[] {
+  const resolver = new Resolver({ servers: config.dns.servers, timeoutMs: config.dns.timeout_ms });
+  const reach = new Reach({ resolver, forbidden: config.http.deny_networks });
+  const timeoutMs = config.http.timeout_ms;
+  return [
+    netModule({
+      resolver,
+      http: new HttpClient({ reach, timeoutMs, maxBytes: config.http.max_body_bytes }),
+      whois: new WhoisClient({ reach, timeoutMs }),
+      debug: (line) => log.debug("helper", { problem: line }),
+    }),
+    processModule({
+      dataDir: config.data_dir,
+      output: (program, line) => log.info("program", { program, line }),
+    }),
+    directoryModule({ dataDir: config.data_dir }),
+    messageModule(),
+  ];
+}

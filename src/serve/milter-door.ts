@@ -1,0 +1,243 @@
+/**
+ * The milter door: milter events into the session's words, verdicts and edits
+ * back into milter replies. It asks the MTA for what the loaded script needs
+ * and for nothing else.
+ */
+
+import { MessageStore } from "../message/store.ts";
+import type {
+  AbortCause,
+  CloseCause,
+  ConnectEvent,
+  FilterNeeds,
+  MessageReply,
+  MilterContext,
+  MilterFilter,
+  MilterHandler,
+} from "../milter/filter.ts";
+import {
+  SMFIF_ADDHDRS,
+  SMFIF_ADDRCPT,
+  SMFIF_ADDRCPT_PAR,
+  SMFIF_CHGFROM,
+  SMFIF_CHGHDRS,
+  SMFIF_DELRCPT,
+  SMFIF_QUARANTINE,
+  SMFIP_HDR_LEADSPC,
+} from "../milter/protocol.ts";
+import type { MilterReply } from "../milter/reply.ts";
+import type { ScriptState } from "../scripts/loader.ts";
+import type { SessionServices } from "../smtp/services.ts";
+import { SmtpSession } from "../smtp/session.ts";
+import type { Verdict } from "../smtp/verdict.ts";
+
+export interface DoorServices extends SessionServices {
+  /** The transport that only relayed mail takes; undefined when Postfix's configuration does not tell it apart. */
+  readonly relayingTransport: string | undefined;
+  /** Whether any rule of the configuration can refuse without a script. */
+  readonly hasRules: boolean;
+  newSessionId(): string;
+}
+
+const EDITS =
+  SMFIF_ADDHDRS |
+  SMFIF_CHGHDRS |
+  SMFIF_ADDRCPT |
+  SMFIF_ADDRCPT_PAR |
+  SMFIF_DELRCPT |
+  SMFIF_CHGFROM |
+  SMFIF_QUARANTINE;
+
+/** One for a process: hands out a handler for each connection. */
+export function milterDoor(services: DoorServices): MilterFilter {
+  return {
+    needs: () => filterNeeds(services.script(), services.hasRules, services.relayingTransport !== undefined),
+    open: (context) => new DoorHandler(services, context),
+  };
+}
+
+/**
+ * What a script needs of the MTA. A broken script needs every verdict, so
+ * that script_error reaches the client whatever it does.
+ */
+export function filterNeeds(state: ScriptState, hasRules: boolean, seesRelaying: boolean): FilterNeeds {
+  const loaded = state.kind === "loaded" ? state.loaded : undefined;
+  const has = (...names: readonly string[]) => names.some((name) => loaded?.callbacks.has(name) === true);
+  const rules = hasRules || state.kind === "broken";
+  const any = rules || (loaded !== undefined && loaded.callbacks.size > 0);
+  const envelope = has("DoRCPTTO", "DoDATAStart", "ProcessMessage");
+  const relaying = seesRelaying && loaded?.mentions("LocalClientAddress") === true;
+
+  const events: FilterNeeds["events"][number][] = ["connect"];
+  const quiet: FilterNeeds["quiet"][number][] = [];
+  const want = (event: FilterNeeds["events"][number], wanted: boolean, reply: boolean) => {
+    if (!wanted) return;
+    if (!events.includes(event)) events.push(event);
+    if (!reply) quiet.push(event);
+  };
+  want(
+    "helo",
+    has("DoHELO", "GetMaxMessageSize", "DoRSET", "End") || rules,
+    has("DoHELO", "GetMaxMessageSize"),
+  );
+  want("mail", any, true);
+  want("rcpt", envelope || relaying, has("DoRCPTTO") || relaying);
+  want("data", has("DoDATAStart"), true);
+  const content = has("ProcessMessage", "GetMaxMessageSize");
+  want("header", content, false);
+  want("body", content, false);
+  want("unknown", has("DoUnrecognised", "DoHELP"), true);
+
+  return {
+    events,
+    quiet,
+    actions: has("DoMAILFROM", "DoRCPTTO", "DoDATAStart", "ProcessMessage") ? EDITS : 0,
+    macros: {
+      connect: ["j", "{daemon_name}"],
+      helo: ["{tls_version}"],
+      mail: ["{auth_authen}", "{tls_version}"],
+      rcpt: ["i", "{rcpt_mailer}"],
+      data: ["i"],
+      eom: ["i"],
+    },
+    leadingSpace: true,
+  };
+}
+
+class DoorHandler implements MilterHandler {
+  readonly #services: DoorServices;
+  readonly #context: MilterContext;
+  readonly #keeps: boolean;
+  #session: SmtpSession | undefined;
+  #store: MessageStore | undefined;
+  /** Bytes of the message so far, counted also where they are not kept. */
+  #size = 0;
+
+  constructor(services: DoorServices, context: MilterContext) {
+    this.#services = services;
+    this.#context = context;
+    const state = services.script();
+    this.#keeps = state.kind === "loaded" && state.loaded.callbacks.has("ProcessMessage");
+  }
+
+  async connect(event: ConnectEvent): Promise<MilterReply> {
+    const { family, address, port, hostname } = event;
+    const local = family === "unix" ? "127.0.0.1" : "unknown";
+    const client = { address: address === "" || family === "unix" ? local : address, port, hostname };
+    this.#session = new SmtpSession(this.#services, client, this.#services.newSessionId());
+    return milterReply(await this.#session.start());
+  }
+
+  async helo(name: string): Promise<MilterReply> {
+    const session = this.#current();
+    session.globals.TLSVersion = this.#context.macro("{tls_version}") ?? "";
+    // The milter protocol does not tell HELO from EHLO; nearly all clients say EHLO.
+    return milterReply(await session.helo(name, true));
+  }
+
+  async mail(args: readonly string[]): Promise<MilterReply> {
+    this.#forgetMessage();
+    const session = this.#current();
+    session.queueId = "";
+    session.globals.TLSVersion = this.#context.macro("{tls_version}") ?? "";
+    return milterReply(await session.mailFrom(args, this.#context.macro("{auth_authen}") ?? ""));
+  }
+
+  async rcpt(args: readonly string[]): Promise<MilterReply> {
+    const session = this.#current();
+    this.#learnQueueId();
+    const relayed = this.#context.macro("{rcpt_mailer}") === this.#services.relayingTransport;
+    return milterReply(await session.rcptTo(args, relayed));
+  }
+
+  async data(): Promise<MilterReply> {
+    this.#learnQueueId();
+    return milterReply(await this.#current().dataStart());
+  }
+
+  async unknown(line: string): Promise<MilterReply> {
+    return milterReply(await this.#current().unrecognised(line));
+  }
+
+  header(name: Buffer, value: Buffer): undefined {
+    // ":" and CRLF; a fold's LF becomes CRLF in the message.
+    this.#size += name.length + value.length + 3;
+    for (let at = value.indexOf(0x0a); at >= 0; at = value.indexOf(0x0a, at + 1)) this.#size++;
+    if (this.#keeps && this.#fits()) this.#message().addHeader(name, value);
+  }
+
+  body(chunk: Buffer): undefined {
+    if (!this.#keeps) {
+      this.#size += chunk.length;
+      return;
+    }
+    this.#size += chunk.length;
+    if (this.#fits()) this.#message().addBody(chunk);
+  }
+
+  async endOfMessage(): Promise<MessageReply> {
+    const session = this.#current();
+    this.#learnQueueId();
+    const store = this.#message();
+    store.endOfHeaders();
+    try {
+      const { verdict, edits } = await session.message(store, this.#size + 2);
+      return { edits, reply: milterReply(verdict) };
+    } finally {
+      this.#forgetMessage();
+    }
+  }
+
+  async abort(cause: AbortCause): Promise<void> {
+    this.#forgetMessage();
+    if (cause === "reset") await this.#current().rset();
+    else this.#current().abandon();
+  }
+
+  async close(cause: CloseCause): Promise<void> {
+    this.#forgetMessage();
+    const session = this.#session;
+    if (session === undefined) return;
+    if (cause === "quit" || cause === "quitnc") await session.quit();
+    await session.end();
+  }
+
+  /** The session; an MTA that leaves CONNECT out gets one for a client nobody knows. */
+  #current(): SmtpSession {
+    this.#session ??= new SmtpSession(
+      this.#services,
+      { address: "unknown", port: 0, hostname: "" },
+      this.#services.newSessionId(),
+    );
+    return this.#session;
+  }
+
+  #learnQueueId(): void {
+    const id = this.#context.macro("i");
+    if (id !== undefined) this.#current().queueId = id;
+  }
+
+  #message(): MessageStore {
+    this.#store ??= new MessageStore({
+      leadingSpace: (this.#context.steps & SMFIP_HDR_LEADSPC) !== 0,
+    });
+    return this.#store;
+  }
+
+  /** A message over its limit is refused at its end; until then its bytes need not be kept. */
+  #fits(): boolean {
+    const limit = this.#current().maxMessageSize;
+    return limit === 0 || this.#size <= limit;
+  }
+
+  #forgetMessage(): void {
+    this.#store?.close();
+    this.#store = undefined;
+    this.#size = 0;
+  }
+}
+
+function milterReply(verdict: Verdict): MilterReply {
+  if (verdict.kind === "refuse") return { kind: "replycode", ...verdict.reply };
+  return verdict;
+}

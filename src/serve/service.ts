@@ -1,0 +1,111 @@
+/**
+ * Everything one process needs to play SMTP sessions: engine, helpers,
+ * SMTPSVR.LUA as it is loaded now. Used by the workers and by `postlua try`.
+ */
+import type { Config } from "../config/load.ts";
+import type { Log } from "../log.ts";
+import type { Budget } from "../lua/budget.ts";
+import { LuaEngine } from "../lua/engine.ts";
+import type { HostModule } from "../lua/host.ts";
+import { SMTPSVR } from "../scripts/callbacks.ts";
+import { loadScript, type ScriptState } from "../scripts/loader.ts";
+import { errorEntry, type ScriptOutput } from "../scripts/output.ts";
+import { ClientRules } from "../smtp/client.ts";
+import type { DoorServices } from "./milter-door.ts";
+
+export const SMTPSVR_FILE = "SMTPSVR.LUA";
+
+/** A budget of the configured limits, with `wallMs` of its own. */
+export function budgetOf(limits: Config["limits"], wallMs = limits.wall_ms): Budget {
+  return {
+    instructions: limits.instructions,
+    cpuMs: limits.cpu_ms,
+    wallMs,
+    stringBytes: limits.string_bytes,
+    outputBytes: limits.output_bytes,
+    openFiles: limits.open_files,
+  };
+}
+
+/** An engine with the configuration's dialect, directories and limits. */
+export function createEngine(config: Config, modules: readonly HostModule[], output: ScriptOutput): LuaEngine {
+  return new LuaEngine({
+    dialect: config.lua_dialect,
+    dataDir: config.data_dir,
+    scriptsDir: config.scripts_dir,
+    modules,
+    print: (text) => output.print(text),
+    maxStringBytes: config.limits.max_string_bytes,
+    maxMemoryBytes: config.limits.worker_memory_mb * 1024 * 1024,
+  });
+}
+
+export class Service implements DoorServices {
+  readonly engine: LuaEngine;
+  readonly log: Log;
+  readonly output: ScriptOutput;
+  readonly rules: ClientRules;
+  readonly budgets: DoorServices["budgets"];
+  readonly scriptError: Config["script_error"];
+  readonly maxMessageSize: number;
+  readonly save: DoorServices["save"];
+  readonly hasRules: boolean;
+  readonly relayingTransport: string | undefined;
+  readonly #config: Config;
+  readonly #prefix: string;
+  #state: ScriptState = { kind: "absent" };
+  #sessions = 0;
+
+  constructor(config: Config, modules: readonly HostModule[], log: Log, output: ScriptOutput) {
+    this.#config = config;
+    this.#prefix = `${Math.floor(Date.now() / 1000).toString(36)}${process.pid.toString(36)}`;
+    this.log = log;
+    this.output = output;
+    this.engine = createEngine(config, modules, output);
+    this.rules = new ClientRules(config);
+    const { limits, facts } = config;
+    this.budgets = { callback: budgetOf(limits), message: budgetOf(limits, limits.message_wall_ms) };
+    this.scriptError = config.script_error;
+    this.maxMessageSize = facts.messageSizeLimit;
+    this.save = { directory: config.save_dir, overwrite: config.save_overwrite };
+    this.hasRules = config.clients.length > 0 || !config.client_networks.includes("0.0.0.0/0");
+    const { defaultTransport, relayTransport } = facts;
+    this.relayingTransport = defaultTransport === relayTransport ? undefined : defaultTransport;
+  }
+
+  script(): ScriptState {
+    return this.#state;
+  }
+
+  newSessionId(): string {
+    return `${this.#prefix}-${(++this.#sessions).toString(36)}`;
+  }
+
+  /** Loads the scripts. A broken one is reported on both logs and stays as it was only if `keepGood`. */
+  async load(): Promise<void> {
+    const state = await loadScript(
+      this.engine,
+      this.#config.scripts_dir,
+      SMTPSVR_FILE,
+      Object.keys(SMTPSVR),
+      this.budgets.callback,
+    );
+    if (state.kind === "broken") {
+      const { line, kind } = state.error.details;
+      this.output.error(errorEntry(state.error, { session: "", queue: "" }));
+      this.log.error("script not loaded", {
+        script: SMTPSVR_FILE,
+        line,
+        kind,
+        message: state.error.message,
+        verdict: this.scriptError,
+      });
+    } else if (state.kind === "loaded") {
+      const callbacks = [...state.loaded.callbacks].join(" ");
+      this.log.info("script loaded", { script: state.loaded.script.path, callbacks });
+    } else {
+      this.log.warn("no script", { script: SMTPSVR_FILE, directory: this.#config.scripts_dir });
+    }
+    this.#state = state;
+  }
+}

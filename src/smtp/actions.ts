@@ -1,0 +1,67 @@
+/**
+ * What the actions of ProcessMessage mean: a verdict, and edits of recipients
+ * and header (manual, "ProcessMessage()").
+ */
+import type { HeaderFields } from "../message/headers.ts";
+import { applyModifiers } from "../message/modifiers.ts";
+import type { ProcessActions } from "../scripts/process-actions.ts";
+import { wrongValue } from "../scripts/results.ts";
+import type { Envelope } from "./envelope.ts";
+import { parseResult, reply } from "./reply.ts";
+import { CONTINUE, DISCARD, type Edit, type Reply, refuse, type Verdict } from "./verdict.ts";
+
+export interface ActionOutcome {
+  readonly verdict: Verdict;
+  readonly edits: readonly Edit[];
+  /** Original recipients that still get the message. */
+  readonly kept: (address: string) => boolean;
+  /** For the log: modifiers that were left out, and why. */
+  readonly warnings: readonly string[];
+}
+
+const KEEP_ALL = () => true;
+
+/** @throws ScriptError when a new recipient is no address: guessing could lose the message */
+export function carryOut(
+  actions: ProcessActions,
+  envelope: Envelope,
+  headers: HeaderFields,
+  script: string,
+): ActionOutcome {
+  const origin = { script, callback: "ProcessMessage" };
+  const decided = (verdict: Verdict): ActionOutcome => ({ verdict, edits: [], kept: KEEP_ALL, warnings: [] });
+  if (actions.ignore && actions.delete) return decided(refuse(refusalFor(actions.reason)));
+  if (actions.ignore) return decided(DISCARD);
+  const added = actions.recipients.map((recipient) => {
+    const address = recipient.trim().replace(/^<(.*)>$/, "$1");
+    if (address !== "" && /^[^\s<>\x00-\x1f\x7f]+$/.test(address)) return address;
+    throw wrongValue(origin, `returned "${recipient}" in actions.Recipients, which is no address`);
+  });
+  if (!actions.sendToOriginalRecipients && added.length === 0) return decided(DISCARD);
+
+  const wanted = new Set(added);
+  const kept = actions.sendToOriginalRecipients ? KEEP_ALL : (address: string) => wanted.has(address);
+  const modified = applyModifiers(headers, actions.headerModifiers);
+  const edits: Edit[] = [...modified.edits];
+  const original = new Set(envelope.addresses());
+  for (const address of original) {
+    if (!kept(address)) edits.push({ kind: "deleteRecipient", address });
+  }
+  for (const address of wanted) {
+    if (!original.has(address)) edits.push({ kind: "addRecipient", address, parameters: "" });
+  }
+  if (actions.hold !== "")
+    edits.push({ kind: "quarantine", reason: actions.hold.replace(/[\x00-\x1f\x7f]/g, " ") });
+  const warnings = modified.ignored.map(
+    ({ modifier, why }) => `header modifier "${modifier}" left out: ${why}`,
+  );
+  return { verdict: CONTINUE, edits, kept, warnings };
+}
+
+/** The reply for Delete with Ignore: Reason may bring its own code, else 554 5.7.1. */
+function refusalFor(reason: string): Reply {
+  const parsed = parseResult(reason);
+  if (parsed.kind === "refuse") return parsed.reply;
+  const text = reason.replace(/[\x00-\x1f\x7f]+/g, " ").trim();
+  return reply(554, "5.7.1", text === "" ? "Message refused" : text);
+}

@@ -1,0 +1,96 @@
+/**
+ * The envelope of one message: sender, recipients, their ESMTP parameters,
+ * and the edits that bring changed parameters to the MTA.
+ */
+import type { Parameters } from "../scripts/smtpsvr.ts";
+import type { Edit } from "./verdict.ts";
+
+export interface EnvelopeAddress {
+  /** As it stood after MAIL FROM: or RCPT TO:, parameters included. */
+  readonly data: string;
+  /** Without <>. */
+  readonly address: string;
+  readonly parameters: Parameters;
+  /** What the script made of the parameters, when it changed them. */
+  changed: Parameters | undefined;
+}
+
+export class Envelope {
+  readonly sender: EnvelopeAddress;
+  readonly recipients: EnvelopeAddress[] = [];
+  /** From DoDATAStart, for the top of the header. */
+  headerLines: readonly string[] = [];
+
+  constructor(sender: EnvelopeAddress) {
+    this.sender = sender;
+  }
+
+  addresses(): string[] {
+    return this.recipients.map((recipient) => recipient.address);
+  }
+}
+
+/**
+ * An address as MAIL or RCPT carries it: `args[0]` is "<a@b>" or "a@b", the
+ * rest are ESMTP parameters, KEY or KEY=value (RFC 5321 section 4.1.1.11).
+ */
+export function envelopeAddress(args: readonly string[]): EnvelopeAddress {
+  const [raw = ""] = args;
+  const bare = /^<(.*)>$/s.exec(raw);
+  const parameters = new Map<string, string>();
+  for (const arg of args.slice(1)) {
+    const at = arg.indexOf("=");
+    if (at < 0) parameters.set(arg.toUpperCase(), "");
+    else parameters.set(arg.slice(0, at).toUpperCase(), arg.slice(at + 1));
+  }
+  return {
+    data: args.join(" "),
+    address: bare === null ? raw : (bare[1] ?? ""),
+    parameters,
+    changed: undefined,
+  };
+}
+
+/** What Postfix takes from a milter with a changed sender or recipient (cleanup's chgfrom and addrcpt_par). */
+const SENDER_PARAMETERS: readonly string[] = ["RET", "ENVID"];
+const RECIPIENT_PARAMETERS: readonly string[] = ["NOTIFY", "ORCPT"];
+
+export interface ParameterEdits {
+  readonly edits: Edit[];
+  /** Changed parameters that no MTA takes from us, as "MAIL SIZE". */
+  readonly unserved: string[];
+}
+
+/** The edits for changed parameters of the sender and of the recipients that stay. */
+export function parameterEdits(envelope: Envelope, kept: (address: string) => boolean): ParameterEdits {
+  const edits: Edit[] = [];
+  const unserved: string[] = [];
+  const served = (who: EnvelopeAddress, verb: string, names: readonly string[]): string | undefined => {
+    const changed = changedNames(who);
+    unserved.push(...changed.filter((name) => !names.includes(name)).map((name) => `${verb} ${name}`));
+    if (!changed.some((name) => names.includes(name))) return undefined;
+    return names
+      .filter((name) => (who.changed?.get(name) ?? "") !== "")
+      .map((name) => `${name}=${who.changed?.get(name)}`)
+      .filter((parameter) => /^[!-~]+$/.test(parameter))
+      .join(" ");
+  };
+  const sender = served(envelope.sender, "MAIL", SENDER_PARAMETERS);
+  if (sender !== undefined) {
+    edits.push({ kind: "changeSender", address: envelope.sender.address, parameters: sender });
+  }
+  for (const recipient of envelope.recipients) {
+    const parameters = served(recipient, "RCPT", RECIPIENT_PARAMETERS);
+    if (parameters === undefined || !kept(recipient.address)) continue;
+    edits.push({ kind: "deleteRecipient", address: recipient.address });
+    edits.push({ kind: "addRecipient", address: recipient.address, parameters });
+  }
+  return { edits, unserved };
+}
+
+function changedNames(who: EnvelopeAddress): string[] {
+  const { parameters, changed } = who;
+  if (changed === undefined) return [];
+  const names = new Set([...parameters.keys(), ...changed.keys()]);
+  return [...names].filter((name) => parameters.get(name) !== changed.get(name));
+}

@@ -1,0 +1,22 @@
+/** What every session of a process shares. A reload swaps the script under it; sessions keep what they opened. */
+import type { Config } from "../config/load.ts";
+import type { Log } from "../log.ts";
+import type { LuaEngine } from "../lua/engine.ts";
+import type { ScriptState } from "../scripts/loader.ts";
+import type { ScriptOutput } from "../scripts/output.ts";
+import type { Budgets } from "../scripts/smtpsvr.ts";
+import type { ClientRules } from "./client.ts";
+
+export interface SessionServices {
+  readonly engine: LuaEngine;
+  readonly log: Log;
+  readonly output: ScriptOutput;
+  readonly rules: ClientRules;
+  readonly budgets: Budgets;
+  readonly scriptError: Config["script_error"];
+  /** Bytes, 0 for no limit: what GetMaxMessageSize is told at the start. */
+  readonly maxMessageSize: number;
+  readonly save: { readonly directory: string; readonly overwrite: boolean };
+  /** SMTPSVR.LUA as it is loaded now. */
+  script(): ScriptState;
+}
