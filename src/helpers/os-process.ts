@@ -25,7 +25,10 @@ export interface ProcessModuleOptions {
 /** setTimeout takes no more. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-const { ENOENT, EINVAL, EILSEQ } = constants.errno;
+/** Linux takes no longer argument. */
+const MAX_COMMAND = 128 << 10;
+
+const { E2BIG, ENOENT, EINVAL, EILSEQ } = constants.errno;
 
 export function processModule(options: ProcessModuleOptions): HostModule {
   const { dataDir, output, maxPrograms = 16, maxLines = 500 } = options;
@@ -51,13 +54,14 @@ export function processModule(options: ProcessModuleOptions): HostModule {
 
       /**
        * (command line, milliseconds [, show]) -> exit code, error code (RunResult). `show` has no meaning here.
-       * Before a program is started: 2 for an empty line, 22 for an open quote or a NUL byte, 84 for bytes that are
+       * Before a program is started: 2 for an empty line, 7 for one over 128 KiB, 22 for an open quote or a NUL byte, 84 for bytes that are
        * not UTF-8, which Node cannot pass on.
        */
       async timedexecute(call) {
         const line = call.string(1);
         const timeoutMs = timerMs(call.number(2));
         call.charge(line.length);
+        if (line.length > MAX_COMMAND) return [-1, E2BIG];
         if (line.includes("\0")) return [-1, EINVAL];
         const text = decodeText(line);
         if (toBytes(line).compare(Buffer.from(text)) !== 0) return [-1, EILSEQ];

@@ -109,7 +109,7 @@ export class Deadline implements Disposable {
   }
 
   get leftMs(): number {
-    return Math.max(0, this.#endsAt - performance.now());
+    return this.signal.aborted ? 0 : Math.max(0, this.#endsAt - performance.now());
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Server } from "node:net";
@@ -212,7 +212,7 @@ test("get() - a name that changes its address between look-ups gains nothing", a
   await Promise.all([inside, outside].map((server) => new Promise((resolve) => server.close(resolve))));
 });
 
-test("get() - of a name's addresses only the allowed ones are tried; hosts files count", async () => {
+test("get() - of a name's addresses only the allowed ones are tried; the hosts file comes first", async () => {
   await using dns = await startDns((request) => {
     if (request.type !== 1) return reply(request, {});
     return reply(request, {
@@ -224,11 +224,16 @@ test("get() - of a name's addresses only the allowed ones are tried; hosts files
   });
   await using web = await serve((_, response) => response.end("right"));
   const directory = mkdtempSync(join(tmpdir(), "postlua-http-"));
+  const hostsFile = join(directory, "hosts");
+  writeFileSync(hostsFile, "# none\n::1 other\n127.0.0.1\tNamed.Example named # and more\nnonsense x\n");
   const resolver = new Resolver({ servers: [dns.address] });
-  const own = makeClient({ reach: new Reach({ resolver, forbidden: ["127.0.0.9"], hostsFile: directory }) });
+  const own = makeClient({ reach: new Reach({ resolver, forbidden: ["127.0.0.9"], hostsFile }) });
   assert.deepEqual(page(await get(`http://two.example:${web.port}/`, own)).body, ["right"]);
-  const result = await get(`http://localhost:${web.port}/`);
-  assert.deepEqual(page(result).body, ["right"]);
+  const before = dns.requests.length;
+  for (const name of ["named", "NAMED.example."]) {
+    assert.deepEqual(page(await get(`http://${name}:${web.port}/`, own)).body, ["right"]);
+  }
+  assert.equal(dns.requests.length, before);
   assert.match(reason(await get(`http://nowhere.example:${web.port}/`)), /no address for nowhere\.example/);
   rmSync(directory, { recursive: true });
 });
