@@ -14,8 +14,8 @@ import { ETIMEDOUT, runProgram } from "./os-process-run.ts";
 export interface ProcessModuleOptions {
   /** Working directory of programs, and their HOME. */
   readonly dataDir: string;
-  /** A line a program wrote, a byte string; `program` as in the command line. */
-  readonly output: (program: string, line: string) => void;
+  /** A line a program wrote, a byte string; `program` as in the command line, `context` the call's. */
+  readonly output: (program: string, line: string, context: object) => void;
   /** Programs running at once; more wait, their time begins when they start. */
   readonly maxPrograms?: number;
   /** Lines of output passed on for one call. */
@@ -76,7 +76,7 @@ export function processModule(options: ProcessModuleOptions): HostModule {
             env,
             timeoutMs,
             signal: call.signal,
-            output: (text) => output(program, text),
+            output: (text) => output(program, text, call.context),
             maxLines,
           });
           return [result.exitCode, result.errorCode];

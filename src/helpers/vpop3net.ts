@@ -13,8 +13,8 @@ export interface NetModuleOptions {
   readonly resolver: Resolver;
   readonly http: HttpClient;
   readonly whois: WhoisClient;
-  /** Told why a helper failed, in one line; the reason may hold bytes from the network. */
-  readonly debug?: (line: string) => void;
+  /** Told why a helper failed, in one line, a byte string; `context` is the call's. */
+  readonly debug?: (line: string, context: object) => void;
 }
 
 /** Charged for each value that is put into a table. */
@@ -40,7 +40,7 @@ export function netModule(options: NetModuleOptions): HostModule {
           .filter((server) => server !== "");
         const result = await resolver.query(name, type, list.length > 0 ? list : undefined, call.signal);
         if (!result.ok) {
-          debug?.(`GetDNSRecords ${name} ${type}: failed with ${result.rcode}`);
+          debug?.(`GetDNSRecords ${name} ${type}: failed with ${result.rcode}`, call.context);
           return [result.rcode, false];
         }
         call.charge(result.records.length * STEPS_A_VALUE * 8);
@@ -52,7 +52,7 @@ export function netModule(options: NetModuleOptions): HostModule {
         const url = call.string(1);
         const result = await http.get(url, call.signal);
         if (result.ok) return [true, pageTable(result.page, call)];
-        debug?.(`GetHTTP ${url}: ${result.reason}`);
+        debug?.(`GetHTTP ${withoutPassword(url)}: ${result.reason}`, call.context);
         return [false, null];
       },
 
@@ -61,11 +61,16 @@ export function netModule(options: NetModuleOptions): HostModule {
         const server = call.string(1);
         const result = await whois.query(server, call.string(2), call.signal);
         if (result.ok) return [true, result.text];
-        debug?.(`GetWHOIS ${server}: ${result.reason}`);
+        debug?.(`GetWHOIS ${server}: ${result.reason}`, call.context);
         return [false, result.reason];
       },
     },
   };
+}
+
+/** A URL without user and password, for logs. */
+function withoutPassword(url: string): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/|)[^/?#]*@/i, "$1");
 }
 
 function recordTable(record: DnsRecord): LuaInput {

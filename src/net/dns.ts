@@ -127,6 +127,8 @@ export class Resolver {
       const result = this.#ask(key, question, servers, controller.signal).finally(() => {
         if (this.#flights.get(key)?.controller === controller) this.#flights.delete(key);
       });
+      // Callers that left early do not hear of a failure of ours; it must not end the process.
+      result.catch(() => {});
       flight = { result, controller, waiters: 0 };
       this.#flights.set(key, flight);
     }

@@ -17,6 +17,9 @@ export interface ReachOptions {
   readonly hostsFile?: string;
 }
 
+/** How long the second address family may take once the first is known. */
+const OTHER_FAMILY_MS = 250;
+
 /** The address may not be reached, or the name has none; the message says which. */
 export class ReachError extends Error {
   override name = "ReachError";
@@ -67,12 +70,19 @@ export class Reach {
     if (isIP(name) !== 0) return [name];
     const listed = (await this.#hosts.get()).get(name.toLowerCase().replace(/\.$/, ""));
     if (listed) return listed;
+    // A server that never answers for one family must not hold up what is known of the other.
+    const enough = new AbortController();
+    let patience: NodeJS.Timeout | undefined;
+    const either = AbortSignal.any([signal, enough.signal]);
     const results = await Promise.all(
       [DNS_TYPE.A, DNS_TYPE.AAAA].map(async (type) => {
-        const result = await this.#resolver.query(name, type, undefined, signal);
-        return result.ok ? result.records.filter((r) => r.section === "AN" && r.type === type) : [];
+        const result = await this.#resolver.query(name, type, undefined, either);
+        const found = result.ok ? result.records.filter((r) => r.section === "AN" && r.type === type) : [];
+        if (found.length > 0) patience ??= setTimeout(() => enough.abort(), OTHER_FAMILY_MS);
+        return found;
       }),
     );
+    clearTimeout(patience);
     return results.flat().map((record) => record.value);
   }
 }

@@ -154,8 +154,12 @@ test("GetHTTP - true and a table, or false and nil", async () => {
   ]);
   assert.ok(charged > 0);
   await new Promise((resolve) => web.close(resolve));
-  assert.deepEqual(await callHost(module, "GetHTTP", ["ftp://example.com/"]), [false, null]);
-  assert.deepEqual(lines, ["GetHTTP ftp://example.com/: scheme ftp: is not http or https"]);
+  assert.deepEqual(await callHost(module, "GetHTTP", ["ftp://me:secret@example.com/@x"]), [false, null]);
+  assert.deepEqual(await callHost(module, "GetHTTP", ["me:se:c@r@et@ bad/"]), [false, null]);
+  assert.deepEqual(lines, [
+    "GetHTTP ftp://example.com/@x: scheme ftp: is not http or https",
+    "GetHTTP  bad/: not a URL",
+  ]);
 });
 
 test("GetWHOIS - true and the text, or false and why", async () => {

@@ -238,6 +238,16 @@ test("get() - of a name's addresses only the allowed ones are tried; the hosts f
   rmSync(directory, { recursive: true });
 });
 
+test("get() - a name server that is silent about IPv6 does not hold up IPv4", async () => {
+  await using dns = await startDns((request) =>
+    request.type === 1 ? reply(request, { answers: [{ type: 1, address: "127.0.0.1" }] }) : undefined,
+  );
+  await using web = await serve((_, response) => response.end("quick"));
+  const resolver = new Resolver({ servers: [dns.address], timeoutMs: 60_000, totalMs: 60_000 });
+  const own = makeClient({ reach: new Reach({ resolver, forbidden: [] }), timeoutMs: 20_000 });
+  assert.deepEqual(page(await get(`http://four.example:${web.port}/`, own)).body, ["quick"]);
+});
+
 test("get() - limits on size, lines and time", async () => {
   await using web = await serve((request, response) => {
     if (request.url === "/stated")
