@@ -168,6 +168,7 @@ export const CONFIG = z.strictObject({
       cpu_ms: positive("processor time one callback may take, milliseconds", 2_000),
       wall_ms: positive("time one callback may take, waits included, milliseconds", 25_000),
       message_wall_ms: positive("the same for ProcessMessage, milliseconds", 120_000),
+      string_bytes: positive("bytes of strings one callback may make", 536_870_912),
       output_bytes: positive("bytes one callback may print", 1_048_576),
       open_files: positive("files one session may hold open", 64),
       max_string_bytes: positive("longest Lua string, bytes", 67_108_864),

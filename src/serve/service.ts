@@ -28,7 +28,11 @@ export function budgetOf(limits: Config["limits"], wallMs = limits.wall_ms): Bud
 }
 
 /** An engine with the configuration's dialect, directories and limits. */
-export function createEngine(config: Config, modules: readonly HostModule[], output: ScriptOutput): LuaEngine {
+export function createEngine(
+  config: Config,
+  modules: readonly HostModule[],
+  output: ScriptOutput,
+): LuaEngine {
   return new LuaEngine({
     dialect: config.lua_dialect,
     dataDir: config.data_dir,

@@ -1,0 +1,50 @@
+/** `postlua serve`: the primary process from configuration to orderly stop. */
+import { accessSync, constants } from "node:fs";
+import type { Config } from "../config/load.ts";
+import { createLog } from "../log.ts";
+import { Primary } from "./primary.ts";
+
+/** Runs until SIGTERM or SIGINT. Resolves to the exit code: 0 stopped in order, 1 could not start. */
+export async function serve(config: Config): Promise<number> {
+  const text = process.stdout.isTTY === true;
+  const log = createLog({ level: config.log_level, stream: process.stdout, text });
+  const problem = directoryProblem(config);
+  if (problem !== undefined) {
+    log.error("cannot start", { problem });
+    return 1;
+  }
+  if (config.facts.problem !== "") log.warn("postfix", { problem: config.facts.problem });
+  const primary = new Primary(config, log, text);
+  const stopped = new Promise<void>((resolve) => {
+    const stop = () => void primary.stop().then(resolve);
+    process.once("SIGTERM", stop);
+    process.once("SIGINT", stop);
+  });
+  try {
+    await primary.start();
+  } catch (error) {
+    log.error("cannot start", { problem: (error as Error).message });
+    await primary.stop();
+    return 1;
+  }
+  log.info("ready", { workers: config.workers });
+  await stopped;
+  return 0;
+}
+
+function directoryProblem(config: Config): string | undefined {
+  const { R_OK, W_OK, X_OK } = constants;
+  const wanted: [string, string, number][] = [
+    ["data_dir", config.data_dir, R_OK | X_OK],
+    ["log_dir", config.log_dir, W_OK | X_OK],
+  ];
+  for (const [key, directory, mode] of wanted) {
+    try {
+      accessSync(directory, mode);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      return `${key} ${directory}: ${code === "ENOENT" ? "no such directory; make it" : `not accessible (${code})`}, or set another ${key} in ${config.file}`;
+    }
+  }
+  return undefined;
+}
