@@ -54,6 +54,15 @@ export interface Budgets {
   readonly message: Budget;
 }
 
+/** One call of a callback, for whoever wants to watch (`postlua try`). */
+export interface CallTrace {
+  readonly callback: string;
+  readonly args: readonly LuaInput[];
+  readonly results: readonly LuaValue[];
+  /** Milliseconds. */
+  readonly ms: number;
+}
+
 export type Parameters = ReadonlyMap<string, string>;
 
 export class SmtpScript {
@@ -65,6 +74,8 @@ export class SmtpScript {
   /** What the environment holds, to hand over only what has changed. */
   readonly #given: Partial<SmtpGlobals> = {};
 
+  readonly #trace: ((call: CallTrace) => void) | undefined;
+
   /** `globals` is shared with the session: read before each callback, updated after it. */
   constructor(
     engine: LuaEngine,
@@ -72,11 +83,13 @@ export class SmtpScript {
     context: object,
     globals: SmtpGlobals,
     budgets: Budgets,
+    trace?: (call: CallTrace) => void,
   ) {
     this.name = loaded.script.name;
     this.#loaded = loaded;
     this.#globals = globals;
     this.#budgets = budgets;
+    this.#trace = trace;
     this.#env = engine.open(loaded.script, { context, budget: budgets.callback });
   }
 
@@ -178,7 +191,9 @@ export class SmtpScript {
 
   async #call(callback: string, args: readonly LuaInput[], budget?: Budget): Promise<LuaValue[]> {
     this.#hand();
+    const since = performance.now();
     const results = await this.#env.call(callback, args, { budget: budget ?? this.#budgets.callback });
+    this.#trace?.({ callback, args, results, ms: performance.now() - since });
     this.#take(this.#origin(callback));
     return results;
   }

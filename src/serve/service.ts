@@ -10,6 +10,7 @@ import type { HostModule } from "../lua/host.ts";
 import { SMTPSVR } from "../scripts/callbacks.ts";
 import { loadScript, type ScriptState } from "../scripts/loader.ts";
 import { errorEntry, type ScriptOutput } from "../scripts/output.ts";
+import type { CallTrace } from "../scripts/smtpsvr.ts";
 import { ClientRules } from "../smtp/client.ts";
 import type { DoorServices } from "./milter-door.ts";
 
@@ -60,8 +61,17 @@ export class Service implements DoorServices {
   #state: ScriptState = { kind: "absent" };
   #sessions = 0;
 
-  constructor(config: Config, modules: readonly HostModule[], log: Log, output: ScriptOutput) {
+  readonly trace?: (call: CallTrace) => void;
+
+  constructor(
+    config: Config,
+    modules: readonly HostModule[],
+    log: Log,
+    output: ScriptOutput,
+    trace?: (call: CallTrace) => void,
+  ) {
     this.#config = config;
+    if (trace !== undefined) this.trace = trace;
     this.#prefix = `${Math.floor(Date.now() / 1000).toString(36)}${process.pid.toString(36)}`;
     this.log = log;
     this.output = output;

@@ -4,7 +4,7 @@ import type { Log } from "../log.ts";
 import type { LuaEngine } from "../lua/engine.ts";
 import type { ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
-import type { Budgets } from "../scripts/smtpsvr.ts";
+import type { Budgets, CallTrace } from "../scripts/smtpsvr.ts";
 import type { ClientRules } from "./client.ts";
 
 export interface SessionServices {
@@ -19,4 +19,6 @@ export interface SessionServices {
   readonly save: { readonly directory: string; readonly overwrite: boolean };
   /** SMTPSVR.LUA as it is loaded now. */
   script(): ScriptState;
+  /** Told of every call of a callback that returned. */
+  readonly trace?: (call: CallTrace) => void;
 }

@@ -255,8 +255,8 @@ export class SmtpSession {
   }
 
   async #load(loaded: LoadedScript): Promise<SmtpScript> {
-    const { engine, budgets } = this.#services;
-    const script = new SmtpScript(engine, loaded, this.#context, this.globals, budgets);
+    const { engine, budgets, trace } = this.#services;
+    const script = new SmtpScript(engine, loaded, this.#context, this.globals, budgets, trace);
     try {
       await script.load();
     } catch (error) {

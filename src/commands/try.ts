@@ -1,0 +1,154 @@
+/**
+ * `postlua try`: a whole SMTP session with a message file, played through the
+ * same session core as real mail, without sockets and without a mail server.
+ */
+import { readFileSync } from "node:fs";
+import { encodeText } from "../bytes.ts";
+import type { Config } from "../config/load.ts";
+import { createLog } from "../log.ts";
+import { MessageStore } from "../message/store.ts";
+import { type ScriptOutput, StreamOutput } from "../scripts/output.ts";
+import type { CallTrace } from "../scripts/smtpsvr.ts";
+import { helperModules } from "../serve/helpers.ts";
+import { Service } from "../serve/service.ts";
+import { verdictText } from "../smtp/decide.ts";
+import { SmtpSession } from "../smtp/session.ts";
+import { CONTINUE, type Edit, type Verdict } from "../smtp/verdict.ts";
+import { jsonEdit, jsonValue, showEdit, showValue } from "./show.ts";
+
+export interface TryOptions {
+  readonly message: string;
+  readonly from: string;
+  readonly to: readonly string[];
+  readonly ip: string;
+  readonly helo: string;
+  readonly user: string;
+  readonly json: boolean;
+}
+
+/**
+ * Plays the session and prints it on standard output.
+ * @returns exit code: 0 played, 1 a script failed, 2 the message cannot be read
+ */
+export async function tryMessage(config: Config, options: TryOptions): Promise<number> {
+  let raw: Buffer;
+  try {
+    raw = readFileSync(options.message);
+  } catch (error) {
+    process.stderr.write(
+      `postlua: ${options.message}: cannot be read (${(error as NodeJS.ErrnoException).code})\n`,
+    );
+    return 2;
+  }
+  const play = new Play(config, options);
+  const outcome = await play.run(raw);
+  process.stdout.write(options.json ? `${JSON.stringify(outcome, undefined, 2)}\n` : "");
+  return play.errors > 0 ? 1 : 0;
+}
+
+class Play {
+  errors = 0;
+  readonly #config: Config;
+  readonly #options: TryOptions;
+  readonly #steps: unknown[] = [];
+  readonly #printed: string[] = [];
+  #calls: CallTrace[] = [];
+
+  constructor(config: Config, options: TryOptions) {
+    this.#config = config;
+    this.#options = options;
+  }
+
+  async run(raw: Buffer): Promise<object> {
+    const { from, to, ip, helo, user } = this.#options;
+    const service = await this.#service();
+    const session = new SmtpSession(service, { address: ip, port: 0, hostname: "" }, service.newSessionId());
+    const refused = (verdict: Verdict) => verdict.kind === "refuse";
+    let verdict = this.#step("connect", await session.start());
+    let edits: readonly Edit[] = [];
+    const recipients: string[] = [];
+    if (!refused(verdict)) verdict = this.#step(`EHLO ${helo}`, await session.helo(encodeText(helo), true));
+    if (!refused(verdict)) {
+      const args = [`<${from}>`, `SIZE=${raw.length}`];
+      verdict = this.#step(`MAIL FROM:${args.join(" ")}`, await session.mailFrom(args.map(encodeText), user));
+    }
+    if (!refused(verdict)) {
+      for (const address of to) {
+        const answer = this.#step(
+          `RCPT TO:<${address}>`,
+          await session.rcptTo([encodeText(`<${address}>`)], false),
+        );
+        if (!refused(answer)) recipients.push(address);
+      }
+      if (recipients.length > 0) {
+        verdict = this.#step("DATA", await session.dataStart());
+        if (!refused(verdict)) {
+          const store = MessageStore.fromBytes(raw);
+          const result = await session.message(store, store.size);
+          edits = result.edits;
+          verdict = this.#step("end of message", result.verdict, edits);
+        }
+      }
+    }
+    await session.quit();
+    this.#step("QUIT", CONTINUE);
+    await session.end();
+    this.#step("disconnect", CONTINUE);
+    return {
+      verdict: recipients.length === 0 && !refused(verdict) ? "no recipient accepted" : verdictText(verdict),
+      recipients,
+      edits: edits.map(jsonEdit),
+      steps: this.#steps,
+      printed: this.#printed.join(""),
+      errors: this.errors,
+    };
+  }
+
+  async #service(): Promise<Service> {
+    const log = createLog({ level: "warn", stream: process.stderr, text: true });
+    const words = new StreamOutput((text) => {
+      if (this.#options.json) this.#printed.push(text);
+      else process.stdout.write(text.replace(/^(?=.)/gm, "    print: "));
+    });
+    const output: ScriptOutput = {
+      print: (text) => words.print(text),
+      error: (entry) => {
+        this.errors++;
+        if (!this.#options.json) process.stdout.write(entry.replace(/^(?=.)/gm, "    error: "));
+      },
+    };
+    const service = new Service(this.#config, helperModules(this.#config, log), log, output, (call) => {
+      this.#calls.push(call);
+      if (!this.#options.json) process.stdout.write(showCall(call));
+    });
+    await service.load();
+    return service;
+  }
+
+  #step(command: string, verdict: Verdict, edits: readonly Edit[] = []): Verdict {
+    const calls = this.#calls;
+    this.#calls = [];
+    const text = verdictText(verdict);
+    this.#steps.push({
+      command,
+      verdict: text,
+      calls: calls.map(({ callback, args, results, ms }) => ({
+        callback,
+        args: args.map(jsonValue),
+        results: results.map(jsonValue),
+        ms,
+      })),
+    });
+    if (!this.#options.json) {
+      process.stdout.write(`${command}: ${text}\n`);
+      for (const edit of edits) process.stdout.write(`  edit: ${showEdit(edit)}\n`);
+    }
+    return verdict;
+  }
+}
+
+function showCall({ callback, args, results, ms }: CallTrace): string {
+  const given = args.map((arg) => showValue(arg)).join(", ");
+  const returned = results.length === 0 ? "nothing" : results.map((result) => showValue(result)).join(", ");
+  return `  ${callback}(${given})\n    returned ${returned} in ${ms.toFixed(2)} ms\n`;
+}

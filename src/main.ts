@@ -1,0 +1,130 @@
+#!/usr/bin/env node
+/** The command line: what each command is called and takes. The work is in commands/ and serve/. */
+import { existsSync, readFileSync } from "node:fs";
+import { Command } from "commander";
+import { check } from "./commands/check.ts";
+import { directoriesFor, runScript } from "./commands/run.ts";
+import { tryMessage } from "./commands/try.ts";
+import { type Config, ConfigError, completeConfig, loadConfig, parseConfig } from "./config/load.ts";
+import { serve } from "./serve/serve.ts";
+import { runWorker } from "./serve/worker.ts";
+
+const DEFAULT_CONFIG = "/etc/postlua/postlua.toml";
+const EX_USAGE = 64;
+const EX_CONFIG = 78;
+
+const EXIT_CODES = `
+Exit codes:
+  0   done
+  1   the command's own failure (each command's help says which)
+  2   an input file cannot be read
+  64  wrong usage
+  78  the configuration is wrong; every problem is named with its line`;
+
+interface Common {
+  readonly config?: string;
+}
+
+/** The configuration named, or the default file if there is one, or all defaults changed by `directories`. */
+async function configFor(options: Common, directories: Partial<Config> = {}): Promise<Config> {
+  if (options.config !== undefined) return loadConfig(options.config);
+  if (existsSync(DEFAULT_CONFIG)) return { ...(await loadConfig(DEFAULT_CONFIG)), ...directories };
+  return completeConfig({ ...parseConfig("", "(defaults)"), ...directories }, "(defaults)");
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+function program(): Command {
+  const postlua = new Command("postlua")
+    .description("VPOP3 Lua mail scripting for Postfix")
+    .version(packageVersion())
+    .addHelpText("after", EXIT_CODES)
+    .showHelpAfterError()
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EX_USAGE));
+
+  postlua
+    .command("serve")
+    .description("run the service: answer Postfix with what the scripts decide")
+    .option("--config <file>", "configuration file", DEFAULT_CONFIG)
+    .option("--workers <n>", "worker processes; overrides limits.workers", wholeNumber)
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 stopped in order (SIGTERM, SIGINT), 1 could not start, 78 wrong configuration",
+    )
+    .action(async (options: { config: string; workers?: number }) => {
+      const config = await loadConfig(options.config);
+      process.exitCode = await serve({ ...config, workers: options.workers ?? config.workers });
+    });
+
+  postlua
+    .command("check")
+    .description("check configuration and scripts; list the callbacks found")
+    .option("--config <file>", "configuration file", DEFAULT_CONFIG)
+    .option("--json", "machine-readable output", false)
+    .addHelpText("after", "\nExit codes: 0 no errors, 1 a script is broken, 78 wrong configuration")
+    .action(async (options: { config: string; json: boolean }) => {
+      process.exitCode = await check(await loadConfig(options.config), options.json);
+    });
+
+  postlua
+    .command("try")
+    .description("play a whole SMTP session with a message file against the scripts, without a mail server")
+    .option("--config <file>", `configuration file (default: ${DEFAULT_CONFIG} if it exists)`)
+    .option("--scripts <dir>", "directory of the scripts; overrides scripts_dir")
+    .requiredOption("--message <file>", "message file, with headers; CRLF or LF")
+    .option("--from <address>", "envelope sender, empty for a bounce", "sender@example.org")
+    .option("--to <address...>", "envelope recipients", ["recipient@example.com"])
+    .option("--ip <address>", "client address", "192.0.2.1")
+    .option("--helo <name>", "client's HELO name", "client.example.org")
+    .option("--user <login>", "login name of an authenticated client", "")
+    .option("--json", "machine-readable output", false)
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 played, whatever the verdict, 1 a script failed, 2 the message cannot be read",
+    )
+    .action(async (options: Common & Parameters<typeof tryMessage>[1] & { scripts?: string }) => {
+      const config = await configFor(options);
+      const scripts = options.scripts === undefined ? {} : { scripts_dir: options.scripts };
+      process.exitCode = await tryMessage({ ...config, ...scripts }, options);
+    });
+
+  postlua
+    .command("run")
+    .description("run a script by hand, with all helpers; - reads it from standard input")
+    .argument("<script>", "Lua file")
+    .argument("[args...]", "become the script's arg table")
+    .option("--config <file>", `configuration file (default: ${DEFAULT_CONFIG} if it exists)`)
+    .passThroughOptions()
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 the script ended, 1 it failed or could not be read; errors go to standard error",
+    )
+    .action(async (script: string, args: string[], options: Common) => {
+      const config = await configFor(options, directoriesFor(script));
+      process.exitCode = await runScript(config, script, args);
+    });
+
+  postlua.enablePositionalOptions();
+  postlua.command("worker", { hidden: true }).action(runWorker);
+  return postlua;
+}
+
+function wholeNumber(text: string): number {
+  const n = Number(text);
+  if (!Number.isInteger(n) || n < 1 || n > 256) {
+    process.stderr.write(`postlua: --workers takes a whole number from 1 to 256, not "${text}"\n`);
+    process.exit(EX_USAGE);
+  }
+  return n;
+}
+
+try {
+  await program().parseAsync();
+} catch (error) {
+  if (!(error instanceof ConfigError)) throw error;
+  for (const problem of error.problems) process.stderr.write(`${problem}\n`);
+  process.exitCode = EX_CONFIG;
+}
