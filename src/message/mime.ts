@@ -29,8 +29,11 @@ export interface MimeLimits {
 
 export const MIME_LIMITS: MimeLimits = { maxParts: 20_000, maxDepth: 200 };
 
+/** What is asked of a store here. */
+export type MessageSource = Pick<MessageStore, "headers" | "bodyStart" | "size" | "chunks">;
+
 /** The structure of the message in `store`; header and body are divided as the store has it. */
-export function structure(store: MessageStore, limits: MimeLimits = MIME_LIMITS): MimeStructure {
+export function structure(store: MessageSource, limits: MimeLimits = MIME_LIMITS): MimeStructure {
   const value = (name: string) => store.headers.first(name)?.value ?? "";
   const tree = new PartTree(limits, store.bodyStart, {
     type: value("content-type"),

@@ -114,8 +114,10 @@ class Play {
 
   #same(name: string): Field[] {
     const key = name.toLowerCase();
-    let same = this.#fields.get(key);
-    if (!same) this.#fields.set(key, (same = []));
+    const known = this.#fields.get(key);
+    if (known) return known;
+    const same: Field[] = [];
+    this.#fields.set(key, same);
     return same;
   }
 

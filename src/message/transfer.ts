@@ -106,13 +106,25 @@ function* decodeQuotedPrintable(pieces: Iterable<Buffer>): Generator<Buffer> {
   if (waiting.length > 0) yield libqp.decode(Buffer.concat(waiting));
 }
 
-/** The last place where decoding the two sides apart changes nothing: after a line end, or inside plain text. 0 for none. */
+/**
+ * The last place where decoding the two sides apart changes nothing: after a
+ * line end that is no soft one, or after three bytes of plain text. 0 for none.
+ */
 function quotedPrintableCut(piece: Buffer): number {
   for (let cut = piece.length; cut > 2; cut--) {
-    const last = piece[cut - 1]!;
-    if (last === LF) return cut;
-    const plain = last > 0x20 && last !== EQUALS && piece[cut - 2] !== EQUALS && piece[cut - 3] !== EQUALS;
-    if (plain) return cut;
+    const isCut = piece[cut - 1] === LF ? isHardBreak(piece, cut - 2) : isPlain(piece, cut);
+    if (isCut) return cut;
   }
   return 0;
+}
+
+/** `at`: the byte before the LF. Looks back over white space, at most to the line before. */
+function isHardBreak(piece: Buffer, at: number): boolean {
+  while (at >= 0 && piece[at]! <= 0x20 && piece[at] !== LF) at--;
+  return at >= 0 && piece[at] !== EQUALS;
+}
+
+function isPlain(piece: Buffer, end: number): boolean {
+  for (let i = end - 3; i < end; i++) if (piece[i]! <= 0x20 || piece[i] === EQUALS) return false;
+  return true;
 }
