@@ -102,6 +102,24 @@ function parseItem(format: string, start: number): { directive: Directive; next:
   return { directive, next: i + 1 };
 }
 
+/** Any conversion that takes a number. */
+export function formatNumeric(n: number, directive: Directive): string {
+  switch (directive.conversion) {
+    case "c":
+      return formatText(String.fromCharCode(n & 0xff), { ...directive, precision: -1 });
+    case "d":
+    case "i":
+      return formatSigned(n, directive);
+    case "o":
+    case "u":
+    case "x":
+    case "X":
+      return formatUnsigned(n, directive);
+    default:
+      return formatFloat(n, directive);
+  }
+}
+
 /** %s and %c: `text` cut to the precision and padded with spaces. */
 export function formatText(text: string, { width, precision, left }: Directive): string {
   const cut = precision >= 0 && precision < text.length ? text.slice(0, precision) : text;
@@ -109,7 +127,7 @@ export function formatText(text: string, { width, precision, left }: Directive):
 }
 
 /** %d and %i; the fraction is cut off. Whole numbers of any size keep all their digits. */
-export function formatSigned(n: number, directive: Directive): string {
+function formatSigned(n: number, directive: Directive): string {
   if (!Number.isFinite(n)) return formatFloat(n, { ...directive, conversion: "f" });
   const whole = Math.trunc(n);
   const sign = whole < 0 ? "-" : directive.plus ? "+" : directive.space ? " " : "";
@@ -120,7 +138,7 @@ export function formatSigned(n: number, directive: Directive): string {
  * %o %u %x %X. A negative number gives the 32 bits that 5.0's unsigned int
  * has (64 when it does not fit); larger ones keep all their digits.
  */
-export function formatUnsigned(n: number, directive: Directive): string {
+function formatUnsigned(n: number, directive: Directive): string {
   if (!Number.isFinite(n)) return formatFloat(n, { ...directive, conversion: "f" });
   const { conversion, alternate, precision } = directive;
   let whole = Math.trunc(n);
@@ -153,7 +171,7 @@ function integer(sign: string, digits: string, { width, precision, left, zero }:
 }
 
 /** %e %E %f %g %G. */
-export function formatFloat(n: number, directive: Directive): string {
+function formatFloat(n: number, directive: Directive): string {
   const { conversion, alternate, precision } = directive;
   const style = conversion.toLowerCase() as "e" | "f" | "g";
   let body = formatNumber(n, { style, precision: precision < 0 ? 6 : precision, alternate });
