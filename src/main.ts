@@ -6,6 +6,7 @@ import { check } from "./commands/check.ts";
 import { directoriesFor, runScript } from "./commands/run.ts";
 import { tryMessage } from "./commands/try.ts";
 import { type Config, ConfigError, completeConfig, loadConfig, parseConfig } from "./config/load.ts";
+import type { ConfigFile } from "./config/schema.ts";
 import { serve } from "./serve/serve.ts";
 import { runWorker } from "./serve/worker.ts";
 
@@ -26,9 +27,9 @@ interface Common {
 }
 
 /** The configuration named, or the default file if there is one, or all defaults changed by `directories`. */
-async function configFor(options: Common, directories: Partial<Config> = {}): Promise<Config> {
+async function configFor(options: Common, directories: Partial<ConfigFile> = {}): Promise<Config> {
   if (options.config !== undefined) return loadConfig(options.config);
-  if (existsSync(DEFAULT_CONFIG)) return { ...(await loadConfig(DEFAULT_CONFIG)), ...directories };
+  if (existsSync(DEFAULT_CONFIG)) return loadConfig(DEFAULT_CONFIG);
   return completeConfig({ ...parseConfig("", "(defaults)"), ...directories }, "(defaults)");
 }
 

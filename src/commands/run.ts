@@ -66,7 +66,7 @@ export async function runScript(config: Config, file: string, args: readonly str
 /** As the stand-alone interpreter makes it: the script at 0, its arguments from 1, their number in n. */
 function argTable(file: string, args: readonly string[]): LuaInput {
   const table = new Map<string | number, LuaInput>([[0, encodeText(file)]]);
-  args.forEach((arg, i) => table.set(i + 1, encodeText(arg)));
+  for (const [i, arg] of args.entries()) table.set(i + 1, encodeText(arg));
   table.set("n", args.length);
   return table;
 }
