@@ -18,7 +18,7 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
-import { failure, failureOf, isFailure, type SystemFailure } from "./system-error.ts";
+import { failure, failureOf, type SystemFailure } from "./system-error.ts";
 
 /** Told how large a string will get before its memory is taken; throws to forbid it. */
 export type Reserve = (bytes: number) => void;
@@ -281,5 +281,3 @@ class Parts {
     return whole;
   }
 }
-
-export { isFailure, type SystemFailure };
