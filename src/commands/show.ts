@@ -1,7 +1,7 @@
 /** Lua values, verdicts and edits as people read them. */
 import { decodeText } from "../bytes.ts";
 import { LuaHeaderMap, type LuaInput, LuaOpaque, LuaTable, type LuaValue } from "../lua/values.ts";
-import type { Edit } from "../smtp/verdict.ts";
+import type { Edit } from "../message/edit.ts";
 
 /** A value in Lua's own notation, on one line; long strings are cut at `most` characters. */
 export function showValue(value: LuaInput | LuaValue, most = 200): string {

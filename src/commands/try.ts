@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { encodeText } from "../bytes.ts";
 import type { Config } from "../config/load.ts";
 import { createLog } from "../log.ts";
+import type { Edit } from "../message/edit.ts";
 import { MessageStore } from "../message/store.ts";
 import { type ScriptOutput, StreamOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
@@ -13,7 +14,7 @@ import { helperModules } from "../serve/helpers.ts";
 import { Service } from "../serve/service.ts";
 import { verdictText } from "../smtp/decide.ts";
 import { SmtpSession } from "../smtp/session.ts";
-import { CONTINUE, type Edit, type Verdict } from "../smtp/verdict.ts";
+import { CONTINUE, type Verdict } from "../smtp/verdict.ts";
 import { jsonEdit, jsonValue, showEdit, showValue } from "./show.ts";
 
 export interface TryOptions {

@@ -11,7 +11,7 @@
  */
 import { RE2JS } from "re2js";
 import { decodeText, toBytes } from "../bytes.ts";
-import type { Edit } from "../smtp/verdict.ts";
+import type { Edit } from "./edit.ts";
 import { unfold } from "./header-text.ts";
 import { fieldColon, type HeaderField, type HeaderFields } from "./headers.ts";
 

@@ -2,13 +2,15 @@
  * What the actions of ProcessMessage mean: a verdict, and edits of recipients
  * and header (manual, "ProcessMessage()").
  */
+
+import type { Edit } from "../message/edit.ts";
 import type { HeaderFields } from "../message/headers.ts";
 import { applyModifiers } from "../message/modifiers.ts";
 import type { ProcessActions } from "../scripts/process-actions.ts";
 import { wrongValue } from "../scripts/results.ts";
 import type { Envelope } from "./envelope.ts";
 import { parseResult, reply } from "./reply.ts";
-import { CONTINUE, DISCARD, type Edit, type Reply, refuse, type Verdict } from "./verdict.ts";
+import { CONTINUE, DISCARD, type Reply, refuse, type Verdict } from "./verdict.ts";
 
 export interface ActionOutcome {
   readonly verdict: Verdict;

@@ -2,8 +2,9 @@
  * The envelope of one message: sender, recipients, their ESMTP parameters,
  * and the edits that bring changed parameters to the MTA.
  */
+
+import type { Edit } from "../message/edit.ts";
 import type { Parameters } from "../scripts/smtpsvr.ts";
-import type { Edit } from "./verdict.ts";
 
 export interface EnvelopeAddress {
   /** As it stood after MAIL FROM: or RCPT TO:, parameters included. */

@@ -5,6 +5,7 @@
 
 import type { MessageContext, OpenMessage } from "../helpers/message.ts";
 import { attachments } from "../message/attachment.ts";
+import type { Edit } from "../message/edit.ts";
 import { decodedSubject } from "../message/header-text.ts";
 import { structure } from "../message/mime.ts";
 import { topLines } from "../message/modifiers.ts";
@@ -17,7 +18,7 @@ import { type ActionOutcome, carryOut } from "./actions.ts";
 import { type Decisions, verdictText } from "./decide.ts";
 import { type Envelope, parameterEdits } from "./envelope.ts";
 import type { SessionServices } from "./services.ts";
-import { CONTINUE, type Edit, type MessageResult } from "./verdict.ts";
+import { CONTINUE, type MessageResult } from "./verdict.ts";
 
 /** @throws ScriptError when ProcessMessage fails or returns something of the wrong type */
 export async function processMessage(

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { encodeText } from "../../src/bytes.ts";
+import type { Edit } from "../../src/message/edit.ts";
 import { HeaderFields } from "../../src/message/headers.ts";
 import { applyModifiers, topLines } from "../../src/message/modifiers.ts";
-import type { Edit } from "../../src/smtp/verdict.ts";
 import { seeded } from "./helper.ts";
 
 const fields = (lines: readonly string[]) =>
