@@ -95,7 +95,7 @@ export class Service implements DoorServices {
     return `${this.#prefix}-${(++this.#sessions).toString(36)}`;
   }
 
-  /** Loads the scripts. A broken one is reported on both logs and stays as it was only if `keepGood`. */
+  /** Loads the scripts. A broken one is reported on both logs; its verdict is then script_error for every session. */
   async load(): Promise<void> {
     const state = await loadScript(
       this.engine,

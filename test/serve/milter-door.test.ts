@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { LuaScript } from "../../src/lua/engine.ts";
+import { ScriptError } from "../../src/lua/errors.ts";
+import { SMTPSVR } from "../../src/scripts/callbacks.ts";
+import type { ScriptState } from "../../src/scripts/loader.ts";
+import { filterNeeds } from "../../src/serve/milter-door.ts";
+
+function scriptWith(callbacks: readonly string[], words: readonly string[] = []): ScriptState {
+  const script = { name: "SMTPSVR.LUA" } as LuaScript;
+  const mentions = (word: string) => words.includes(word);
+  return { kind: "loaded", loaded: { script, callbacks: new Set(callbacks), mentions } };
+}
+
+/** Events that wait for an answer are in capitals, quiet ones are not. */
+function wanted(state: ScriptState, hasRules = false, seesRelaying = true): string {
+  const needs = filterNeeds(state, hasRules, seesRelaying);
+  return needs.events.map((event) => (needs.quiet.includes(event) ? event : event.toUpperCase())).join(" ");
+}
+
+const CASES: [name: string, state: ScriptState, hasRules: boolean, events: string][] = [
+  ["no script, no rules", { kind: "absent" }, false, "CONNECT"],
+  ["no script, but rules", { kind: "absent" }, true, "CONNECT helo MAIL"],
+  ["Start alone", scriptWith(["Start"]), false, "CONNECT MAIL"],
+  ["DoHELO", scriptWith(["DoHELO"]), false, "CONNECT HELO MAIL"],
+  ["DoRCPTTO", scriptWith(["DoRCPTTO"]), false, "CONNECT MAIL RCPT"],
+  ["DoRSET must know HELO to tell RSET apart", scriptWith(["DoRSET"]), false, "CONNECT helo MAIL"],
+  ["DoDATAStart", scriptWith(["DoDATAStart"]), false, "CONNECT MAIL rcpt DATA"],
+  ["ProcessMessage collects quietly", scriptWith(["ProcessMessage"]), false, "CONNECT MAIL rcpt header body"],
+  [
+    "GetMaxMessageSize counts quietly",
+    scriptWith(["GetMaxMessageSize"]),
+    false,
+    "CONNECT HELO MAIL header body",
+  ],
+  ["DoUnrecognised", scriptWith(["DoUnrecognised"]), false, "CONNECT MAIL UNKNOWN"],
+  ["relaying taken away", scriptWith(["Start"], ["LocalClientAddress"]), false, "CONNECT MAIL RCPT"],
+  ["everything", scriptWith(Object.keys(SMTPSVR)), false, "CONNECT HELO MAIL RCPT DATA header body UNKNOWN"],
+];
+
+for (const [name, state, hasRules, events] of CASES) {
+  test(`needs of: ${name}`, () => assert.equal(wanted(state, hasRules), events));
+}
+
+test("a broken script is asked at every step that can refuse", () => {
+  const error = new ScriptError("x", {
+    kind: "syntax",
+    script: "SMTPSVR.LUA",
+    callback: "",
+    line: 1,
+    traceback: "",
+  });
+  assert.equal(wanted({ kind: "broken", error }), "CONNECT helo MAIL");
+});
+
+test("edits are asked for only by scripts that can make some", () => {
+  assert.equal(filterNeeds(scriptWith(["Start", "DoHELO", "End"]), false, true).actions, 0);
+  assert.notEqual(filterNeeds(scriptWith(["ProcessMessage"]), false, true).actions, 0);
+  assert.notEqual(filterNeeds(scriptWith(["DoDATAStart"]), false, true).actions, 0);
+});
