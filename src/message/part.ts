@@ -47,6 +47,8 @@ export type PartDraft = { -readonly [key in keyof MimePart]: MimePart[key] } & {
 };
 
 const TOKEN_PAIR = /^([!#$%&'*+\-.^_`{|}~0-9a-z]+)\/([!#$%&'*+\-.^_`{|}~0-9a-z]+)$/;
+/** Nothing that would have to be parsed. */
+const PLAIN_ENCODING = /^[a-z0-9-]*$/;
 /** RFC 2046 allows 70; mailers that exceed it exist, but a delimiter has to fit a line. */
 const MAX_BOUNDARY = 990;
 
@@ -73,7 +75,8 @@ export function describe(part: PartDraft, header: PartHeader, inDigest: boolean)
     part.contentDisposition = disposition.value;
     part.contentDispositionFilename = disposition.decoded("filename");
   }
-  if (header.encoding !== "") part.encoding = structuredValue(header.encoding).value;
+  const encoding = header.encoding.trim().toLowerCase();
+  part.encoding = PLAIN_ENCODING.test(encoding) ? encoding : structuredValue(encoding).value;
 }
 
 /** A part that starts at `start`, without a description. */
