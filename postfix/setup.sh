@@ -33,6 +33,8 @@ if ! modules_are_current; then
     fail "npm ci failed; its words are above"
 fi
 
+sh postfix/link-node.sh
+
 node_major() { node --version 2>/dev/null | sed -n 's/^v\([0-9]*\)\..*/\1/p'; }
 
 major=$(node_major)
