@@ -1,0 +1,66 @@
+/**
+ * Keeps scripts from using up the process's memory.
+ *
+ * V8's heap and the bytes outside it (strings) are looked at together: every
+ * slice of instructions, and whenever many bytes of strings have been made
+ * since. When they pass the limit, garbage is collected once; when that does
+ * not help, the callback that asks for more ends. V8 would abort the process.
+ */
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { Breach, type Task } from "./budget.ts";
+import type { LuaState } from "./vm.ts";
+
+/** Strings made between two looks. */
+const BYTES_BETWEEN_LOOKS = 16 * 1024 * 1024;
+/** A full collection takes tens to hundreds of milliseconds; garbage is not worth more than this often. */
+const MS_BETWEEN_COLLECTIONS = 500;
+
+export class Memory {
+  /** Heap and bytes outside it that this process may hold. */
+  readonly maxBytes: number;
+  #made = 0;
+  #lastCollection = Number.NEGATIVE_INFINITY;
+  #collect: (() => void) | undefined;
+
+  constructor(maxBytes: number) {
+    this.maxBytes = maxBytes;
+  }
+
+  /** Told of a string of `bytes` that is about to exist. */
+  made(task: Task, L: LuaState, bytes: number): void {
+    this.#made += bytes;
+    if (this.#made >= BYTES_BETWEEN_LOOKS) this.look(task, L);
+  }
+
+  /** Throws the breach when the process holds too much. */
+  look(task: Task, L: LuaState): void {
+    this.#made = 0;
+    if (held() <= this.maxBytes) return;
+    const now = performance.now();
+    if (now - this.#lastCollection > MS_BETWEEN_COLLECTIONS) {
+      this.#collector()();
+      this.#lastCollection = performance.now();
+      if (held() <= this.maxBytes) return;
+    }
+    const limit = Math.round(this.maxBytes / 1024 / 1024);
+    task.throwBreach(
+      L,
+      new Breach("memory", "memory", `not enough memory (limit ${limit} MB for all scripts)`),
+    );
+  }
+
+  #collector(): () => void {
+    if (this.#collect === undefined) {
+      setFlagsFromString("--expose-gc");
+      this.#collect = runInNewContext("gc") as () => void;
+    }
+    return this.#collect;
+  }
+}
+
+/** Bytes in use by this process's JavaScript: heap and what hangs on it. */
+export function held(): number {
+  const { used_heap_size, external_memory } = getHeapStatistics();
+  return used_heap_size + external_memory;
+}

@@ -1,0 +1,59 @@
+/**
+ * What belongs to one environment: where its files are, what it may open, where
+ * its output goes. Library functions reach it through sessionOf(L). It holds no
+ * code of the machine and outlives callbacks.
+ */
+import { Breach, taskOf } from "./budget.ts";
+import type { Dialect } from "./lexer.ts";
+import type { Memory } from "./memory.ts";
+import type { LuaState, Table } from "./vm.ts";
+
+/** Something to close when the environment ends, an open file. */
+export interface Resource {
+  close(): void;
+}
+
+export interface Session {
+  readonly dialect: Dialect;
+  /** "The VPOP3 folder": relative file names start here. An absolute path, ordinary text. */
+  readonly dataDir: string;
+  /** Where scripts are; reading falls back to it. */
+  readonly scriptsDir: string;
+  /** The owner's own object, for host functions. */
+  readonly context: object;
+  /** Longest string there may be, in bytes. */
+  readonly maxStringBytes: number;
+  readonly memory: Memory;
+  /** Open files and the like; see openResource(). */
+  readonly resources: Set<Resource>;
+  /** Where print goes; whole lines, with their "\n". */
+  print(text: string): void;
+  /** What libraries keep for the environment, by library: io its default files. */
+  readonly library: Map<string, unknown>;
+  /** The table of globals that callbacks start with; setfenv(0, t) changes it. */
+  globals: Table;
+}
+
+/** The environment that runs on `L`. */
+export function sessionOf(L: LuaState): Session {
+  const task = taskOf(L);
+  if (task === null) throw new Error("no script runs on this thread");
+  return task.session;
+}
+
+/**
+ * Registers an open file, to be closed with the environment. Throws the breach
+ * when there are too many, having closed `resource`.
+ */
+export function openResource(L: LuaState, resource: Resource): void {
+  const task = taskOf(L);
+  const session = sessionOf(L);
+  if (task !== null && session.resources.size >= task.budget.openFiles) {
+    resource.close();
+    task.throwBreach(
+      L,
+      new Breach("budget", "files", `budget exceeded: more than ${task.budget.openFiles} open files`),
+    );
+  }
+  session.resources.add(resource);
+}

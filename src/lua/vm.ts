@@ -1,0 +1,710 @@
+/**
+ * The virtual machine: fengari 0.1.5 with its 5.3 semantics bent to Lua 5.0.
+ *
+ * This is the only file that replaces anything of fengari's. fengari's modules
+ * call one another through their CommonJS exports, so an export replaced here
+ * is replaced everywhere; what other modules copy while they load is replaced
+ * before they load. REPLACED names every one of them, and a test compares the
+ * list with fengari's version, so that no upgrade goes unnoticed.
+ *
+ * What the rest of src/lua needs of the C API is exported at the end, with
+ * types. Standard libraries, lauxlib and all that runs JavaScript on a
+ * script's behalf are never loaded.
+ */
+import { createRequire } from "node:module";
+import { fromBytes, toBytes } from "../bytes.ts";
+import { makeDialect, PACK } from "./dialect.ts";
+import type { Dialect } from "./lexer.ts";
+import { numberToString, stringToNumber } from "./numbers.ts";
+import { finishPrototype, type OpcodeFacts } from "./prototype.ts";
+import { makeTableFunctions } from "./vm-tables.ts";
+import type {
+  Continuation,
+  DebugInfo,
+  LClosure,
+  LuaState,
+  Native,
+  Table,
+  TString,
+  TValue,
+} from "./vm-types.ts";
+
+export type { LClosure, LuaState, Native, Proto, Table, TString, TValue } from "./vm-types.ts";
+
+/** Exports replaced, by module; members of classes as "Class.member". */
+export const REPLACED: Readonly<Record<string, readonly string[]>> = {
+  luaconf: ["lua_number2str"],
+  lstring: [
+    "TString",
+    "luaS_bless",
+    "luaS_eqlngstr",
+    "luaS_hash",
+    "luaS_hashlongstr",
+    "luaS_new",
+    "luaS_newliteral",
+  ],
+  lobject: [
+    "TValue.chgfltvalue",
+    "TValue.setivalue",
+    "TValue.ttisfloat",
+    "TValue.ttisinteger",
+    "luaO_chunkid",
+    "luaO_str2num",
+  ],
+  lfunc: ["Proto.cache"],
+  ltable: ["luaH_setfrom", "luaH_setint"],
+  ltm: ["fasttm", "luaT_callTM", "luaT_callorderTM", "luaT_gettmbyobj", "luaT_objtypename", "luaT_trybinTM"],
+  ldebug: ["luaG_concaterror", "luaG_opinterror", "luaG_runerror", "luaG_typeerror"],
+  llex: ["LUA_ENV", "luaX_lookahead", "luaX_next", "luaX_setinput", "luaX_syntaxerror", "luaX_token2str"],
+  lparser: ["luaY_parser"],
+};
+
+/** What the machine tells the layer above; until ./task.ts sets it, nothing is counted. */
+export const machine = {
+  /** A string of `bytes` bytes, MANY_BYTES or more, is about to exist on `L`. May throw. */
+  onString(_L: LuaState, _bytes: number): void {},
+};
+/** Shorter strings are paid for by the instruction that makes them. */
+export const MANY_BYTES = 128;
+
+/** Slots of one thread's stack; 5.0 allows about this much in 4,096 nested calls. */
+const MAX_STACK = 200_000;
+
+// biome-ignore lint/suspicious/noExplicitAny: fengari has no types; its functions get theirs at the end of this file
+type Untyped = any;
+
+const require = createRequire(import.meta.url);
+function load(module: string): Untyped {
+  return require(`fengari/src/${module}.js`);
+}
+
+export const FENGARI_VERSION: string = require("fengari/package.json").version;
+
+// ---------------------------------------------------------------- before the machine loads
+
+// fengari reads its settings from the environment, once.
+process.env.FENGARICONF = JSON.stringify({ LUAI_MAXSTACK: MAX_STACK, LUA_COMPAT_FLOATSTRING: true });
+const defs = load("defs");
+delete process.env.FENGARICONF;
+
+load("luaconf").lua_number2str = numberToString;
+
+/** A Lua string. Its hash is the byte string itself: exact, and it sorts as bytes do. */
+class LuaString implements TString {
+  hash: string | null;
+  realstring: Uint8Array | null;
+
+  constructor(hash: string | null, realstring: Uint8Array | null) {
+    this.hash = hash;
+    this.realstring = realstring;
+  }
+
+  getstr(): Uint8Array {
+    this.realstring ??= bytesOf(this.hash!);
+    return this.realstring;
+  }
+
+  tsslen(): number {
+    return this.realstring === null ? this.hash!.length : this.realstring.length;
+  }
+}
+
+/** Small strings get an array of their own: a slice of Buffer's pool would keep 8 KB alive. */
+function bytesOf(text: string): Uint8Array {
+  const { length } = text;
+  if (length > 4096) return toBytes(text);
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+const latin1Slice = (Buffer.prototype as Untyped).latin1Slice as (
+  this: Uint8Array,
+  from: number,
+  to: number,
+) => string;
+
+function textOf(bytes: Uint8Array): string {
+  const { length } = bytes;
+  if (length > 24) return latin1Slice.call(bytes, 0, length);
+  let text = "";
+  for (let i = 0; i < length; i++) text += String.fromCharCode(bytes[i]!);
+  return text;
+}
+
+function hashOf(string: TString): string {
+  string.hash ??= textOf(string.realstring!);
+  return string.hash;
+}
+
+/** Takes `bytes` over; nobody may change them afterwards. */
+function bless(L: LuaState, bytes: Uint8Array): TString {
+  if (bytes.length >= MANY_BYTES) machine.onString(L, bytes.length);
+  return new LuaString(null, bytes);
+}
+
+const lstring = load("lstring");
+lstring.TString = LuaString;
+lstring.luaS_hash = textOf;
+lstring.luaS_hashlongstr = hashOf;
+lstring.luaS_bless = bless;
+// A function proper: fengari calls it with `new` in places.
+lstring.luaS_new = function luaS_new(L: LuaState, bytes: Uint8Array) {
+  return bless(L, bytes.slice());
+};
+lstring.luaS_newliteral = (L: LuaState, text: string) => bless(L, defs.to_luastring(text));
+lstring.luaS_eqlngstr = (a: TString, b: TString) =>
+  a === b || (a.tsslen() === b.tsslen() && hashOf(a) === hashOf(b));
+
+// ---------------------------------------------------------------- the machine
+
+const lapi = load("lapi");
+const ldebug = load("ldebug");
+const ldo = load("ldo");
+const lfunc = load("lfunc");
+const llex = load("llex");
+const lobject = load("lobject");
+const lopcodes = load("lopcodes");
+const lparser = load("lparser");
+const lstate = load("lstate");
+const ltable = load("ltable");
+const ltm = load("ltm");
+const lvm = load("lvm");
+
+const { LUA_TNUMFLT, LUA_TNUMINT, LUA_TLNGSTR, LUA_TLCF, LUA_TLCL } = defs.constant_types;
+const { OpCodesI } = lopcodes;
+const newValue: (type: number, value: unknown) => TValue = (type, value) => new lobject.TValue(type, value);
+
+// ---- numbers are doubles; only the compiler tells the two kinds apart
+
+let compiling = 0;
+let dialect: Dialect = "5.0";
+
+const slot = lobject.TValue.prototype;
+slot.ttisinteger = function (this: TValue) {
+  return compiling > 0 && this.type === LUA_TNUMINT;
+};
+slot.ttisfloat = function (this: TValue) {
+  return (this.type & 0x0f) === LUA_TNUMFLT;
+};
+slot.setivalue = function (this: TValue, n: number) {
+  this.type = compiling > 0 ? LUA_TNUMINT : LUA_TNUMFLT;
+  this.value = n;
+};
+/** Only loops use it, on their counter, which in 5.0 the loop's body may have changed to anything. */
+slot.chgfltvalue = function (this: TValue, n: number) {
+  if ((this.type & 0x0f) !== LUA_TNUMFLT) throw new MachineError("`for' initial value must be a number");
+  this.value = n;
+};
+
+/** Thrown where the machine's own way to raise an error is out of reach; ./natives.ts makes a Lua error of it. */
+export class MachineError extends Error {}
+
+lobject.luaO_str2num = (bytes: Uint8Array, out: TValue) => {
+  const number = stringToNumber(textOf(bytes));
+  if (number === undefined) return 0;
+  out.setfltvalue(number);
+  return bytes.length + 1;
+};
+
+// ---- closures are never shared, and functions of one prototype never mistaken for one another
+
+Object.defineProperty(lfunc.Proto.prototype, "cache", { get: () => null, set: () => {} });
+
+// ---- tables
+
+Object.assign(
+  ltable,
+  makeTableFunctions({
+    newValue,
+    badKey(L, message) {
+      ldebug.luaG_runerror(L, toBytes(message));
+      throw new Error("unreachable");
+    },
+    hash: (string) => hashOf(string as TString),
+    LUA_TNUMFLT,
+  }),
+);
+
+// ---- metamethods
+
+const { TMS } = ltm;
+/** Stands for an __eq whose second half has not been looked at. */
+const EQUALITY: TValue = newValue(LUA_TLCF, () => 0);
+const { fasttm, luaT_callTM: callTM, luaT_gettmbyobj: metamethodOf, luaT_trybinTM: tryBinary } = ltm;
+
+ltm.fasttm = (L: LuaState, metatable: Table | null, event: number) => {
+  const method = fasttm(L, metatable, event);
+  return method !== null && event === TMS.TM_EQ ? EQUALITY : method;
+};
+
+/** __eq counts when both sides have the same one. */
+function commonEquality(L: LuaState, a: TValue, b: TValue): TValue | undefined {
+  const first: TValue | null = fasttm(L, (a.value as Table).metatable, TMS.TM_EQ);
+  const second: TValue | null = fasttm(L, (b.value as Table).metatable, TMS.TM_EQ);
+  if (first === null || second === null) return undefined;
+  return lvm.luaV_rawequalobj(first, second) ? first : undefined;
+}
+
+ltm.luaT_callTM = (L: LuaState, method: TValue, a: TValue, b: TValue, c: TValue, hasResult: number) => {
+  if (method !== EQUALITY) return callTM(L, method, a, b, c, hasResult);
+  const common = commonEquality(L, a, b);
+  if (common === undefined) c.setbvalue(false);
+  else callTM(L, common, a, b, c, hasResult);
+};
+
+/** __lt and __le count between values of one type that have the same one. */
+ltm.luaT_callorderTM = (L: LuaState, a: TValue, b: TValue, event: number) => {
+  if (a.ttnov() !== b.ttnov()) return null;
+  const first: TValue = metamethodOf(L, a, event);
+  if (first.ttisnil() || !lvm.luaV_rawequalobj(first, metamethodOf(L, b, event))) return null;
+  const result = newValue(0, null);
+  ltm.luaT_callTM(L, first, a, b, result, 1);
+  return !(result as Untyped).l_isfalse();
+};
+
+/** `for k, v in t`: what is called for each turn when `t` is a table. */
+const walkTable: TValue = newValue(LUA_TLCF, (L: LuaState) => {
+  lapi.lua_settop(L, 3);
+  if (lapi.lua_next(L, 1)) return 2;
+  lapi.lua_pushnil(L);
+  return 1;
+});
+
+ltm.luaT_gettmbyobj = (L: LuaState, value: TValue, event: number) => {
+  if (event === TMS.TM_CALL && value.ttistable() && currentOpcode(L) === OpCodesI.OP_TFORCALL)
+    return walkTable;
+  return metamethodOf(L, value, event);
+};
+
+/** The minus sign has one operand. */
+ltm.luaT_trybinTM = (L: LuaState, a: TValue, b: TValue, result: TValue, event: number) =>
+  tryBinary(L, a, event === TMS.TM_UNM ? lobject.luaO_nilobject : b, result, event);
+
+ltm.luaT_objtypename = (_L: LuaState, value: TValue) => ltm.ttypename(value.ttnov());
+
+/** Of the Lua function on top of the call stack; -1 for a native one. */
+function currentOpcode(L: LuaState): number {
+  const { ci } = L;
+  return ci.callstatus & lstate.CIST_LUA ? (ci.func.value as LClosure).p.code[ci.l_savedpc - 1]!.opcode : -1;
+}
+
+// ---- error messages in 5.0's words
+
+const WORDING: ReadonlyMap<string, string> = new Map([
+  ["'for' limit must be a number", "`for' limit must be a number"],
+  ["'__index' chain too long; possible loop", "loop in gettable"],
+  ["'__newindex' chain too long; possible loop", "loop in settable"],
+  ["invalid key to 'next'", "invalid key for `next'"],
+  ["JS stack overflow", "C stack overflow"],
+  ["attempt to yield across a JS-call boundary", "attempt to yield across metamethod/C-call boundary"],
+  ["attempt to yield from outside a coroutine", "attempt to yield across metamethod/C-call boundary"],
+]);
+/** 5.0 subtracts the step from the start before the loop and stumbles there. */
+const FOR_ARITHMETIC: ReadonlyMap<string, number> = new Map([
+  ["'for' initial value must be a number", 0],
+  ["'for' step must be a number", 2],
+]);
+
+const { luaG_runerror: runError, luaG_typeerror: typeError } = ldebug;
+
+ldebug.luaG_runerror = (L: LuaState, format: Uint8Array, ...args: unknown[]) => {
+  const text = textOf(format);
+  const at = FOR_ARITHMETIC.get(text);
+  if (at !== undefined) {
+    const { ci } = L;
+    const register = (ci.func.value as LClosure).p.code[ci.l_savedpc - 1]!.A;
+    const operand: TValue = L.stack[ci.l_base + register + at]!;
+    runError(
+      L,
+      toBytes(`attempt to perform arithmetic on a ${textOf(ltm.luaT_objtypename(L, operand))} value`),
+    );
+  }
+  const wording = WORDING.get(text);
+  runError(L, wording === undefined ? format : toBytes(wording), ...args);
+};
+
+/** "attempt to index a nil value (local 'x')" becomes "attempt to index local `x' (a nil value)". */
+const NAMED_VALUE = /attempt to (.+?) a (\S+) value \((\w[\w ]*) '(.*)'\)$/s;
+const KINDS_OF_5_0 = new Set(["global", "local", "field", "method"]);
+
+function raiseTypeError(L: LuaState, value: TValue, operation: Uint8Array): never {
+  try {
+    typeError(L, value, operation);
+  } catch (error) {
+    const top = L.stack[L.top - 1];
+    if (top?.ttisstring()) top.value = new LuaString(rewordTypeError(L, hashOf(top.value as TString)), null);
+    throw error;
+  }
+  throw new Error("unreachable");
+}
+
+function rewordTypeError(L: LuaState, text: string): string {
+  const named = NAMED_VALUE.exec(text);
+  if (named === null) return text;
+  const [all, doing, type, kind, name] = named;
+  const known =
+    KINDS_OF_5_0.has(kind!) && !name!.startsWith("(") && currentOpcode(L) !== OpCodesI.OP_TFORCALL;
+  const start = text.slice(0, text.length - all.length);
+  return known
+    ? `${start}attempt to ${doing} ${kind} \`${name}' (a ${type} value)`
+    : `${start}attempt to ${doing} a ${type} value`;
+}
+
+ldebug.luaG_typeerror = raiseTypeError;
+ldebug.luaG_concaterror = (L: LuaState, a: TValue, b: TValue) =>
+  raiseTypeError(L, a.ttisstring() || lvm.cvt2str(a) ? b : a, toBytes("concatenate"));
+ldebug.luaG_opinterror = (L: LuaState, a: TValue, b: TValue, operation: Uint8Array) =>
+  raiseTypeError(L, lvm.tonumber(a) === false ? a : b, operation);
+
+/** How messages name a chunk: the file's name, or the start of the source. */
+export function chunkName(source: string, room = 60): string {
+  const text = source.split("\0")[0]!;
+  if (text.startsWith("=")) return text.slice(1, room);
+  if (text.startsWith("@")) {
+    const name = text.slice(1);
+    const most = room - 8;
+    return name.length > most ? `...${name.slice(-most)}` : name;
+  }
+  const line = text.split("\n")[0]!.slice(0, room - 17);
+  return line.length < text.length ? `[string "${line}..."]` : `[string "${line}"]`;
+}
+lobject.luaO_chunkid = (source: Uint8Array) => toBytes(chunkName(textOf(source)));
+
+// ---- the compiler
+
+const newString = (text: string): TString => new LuaString(text, null);
+
+const grammar = makeDialect({
+  dialect: () => dialect,
+  newString,
+  chunkName: (source) => chunkName(hashOf(source), 80),
+  raise(L, message) {
+    pushText(L, message);
+    ldo.luaD_throw(L, defs.thread_status.LUA_ERRSYNTAX);
+    throw new Error("unreachable");
+  },
+});
+for (const name of REPLACED.llex!) llex[name] = (grammar as Untyped)[name];
+
+/** Packs its arguments into the table that a vararg function of 5.0 finds in `arg`. */
+function packArguments(L: LuaState): number {
+  const count = lapi.lua_gettop(L);
+  lapi.lua_createtable(L, count, 1);
+  const table: Table = L.stack[L.top - 1]!.value as Table;
+  const first = L.ci.funcOff + 1;
+  for (let i = 0; i < count; i++) ltable.luaH_setint(table, i + 1, L.stack[first + i]);
+  ltable.luaH_setfrom(L, table, newValue(LUA_TLNGSTR, N), newValue(LUA_TNUMFLT, count));
+  return 1;
+}
+const N = newString("n");
+
+const registerOrConstant = [lopcodes.OpArgR, lopcodes.OpArgK];
+const opcodeFacts: OpcodeFacts = {
+  names: OpCodesI,
+  writesA: (opcode) => Boolean(lopcodes.testAMode(opcode)),
+  isRegisterB: (opcode) =>
+    lopcodes.getOpMode(opcode) === lopcodes.iABC && registerOrConstant.includes(lopcodes.getBMode(opcode)),
+  isRegisterC: (opcode) =>
+    lopcodes.getOpMode(opcode) === lopcodes.iABC && registerOrConstant.includes(lopcodes.getCMode(opcode)),
+};
+
+const { luaY_parser: parse } = lparser;
+lparser.luaY_parser = (L: LuaState, ...rest: unknown[]) => {
+  compiling++;
+  try {
+    const closure: LClosure = parse(L, ...rest);
+    finishPrototype(closure.p, {
+      facts: opcodeFacts,
+      environmentName: closure.p.upvalues[0]!.name,
+      sharedLoopVariables: dialect === "5.0",
+      isPack: (constant) => constant.type === LUA_TLNGSTR && (constant.value as TString).hash === PACK,
+      newPack: () => newValue(LUA_TLCF, packArguments),
+    });
+    return closure;
+  } finally {
+    compiling--;
+  }
+};
+
+/**
+ * Compiles `source` (a byte string or bytes) and pushes the function, whose
+ * globals are those of `globals`, or else pushes the error message. `name` is
+ * as in Lua: "@file", "=text", or the source itself. Binary chunks are refused.
+ */
+export function compile(
+  L: LuaState,
+  source: string | Uint8Array,
+  name: string,
+  options: { dialect: Dialect; globals: Table | null },
+): boolean {
+  const bytes = typeof source === "string" ? bytesOf(source) : source;
+  let given = false;
+  const reader = () => {
+    if (given) return null;
+    given = true;
+    return bytes;
+  };
+  const before = dialect;
+  dialect = options.dialect;
+  try {
+    if (lapi.lua_load(L, reader, null, bytesOf(name), "t") !== 0) return false;
+  } finally {
+    dialect = before;
+  }
+  const closure = L.stack[L.top - 1]!.value as LClosure;
+  closure.upvals[0] = options.globals === null ? newValue(0, null) : newValue(TABLE, options.globals);
+  return true;
+}
+
+const TABLE: number = defs.constant_types.LUA_TTABLE;
+
+// ---------------------------------------------------------------- values and strings for the layers above
+
+export const LUA = {
+  NONE: -1,
+  NIL: 0,
+  BOOLEAN: 1,
+  LIGHTUSERDATA: 2,
+  NUMBER: 3,
+  STRING: 4,
+  TABLE: 5,
+  FUNCTION: 6,
+  USERDATA: 7,
+  THREAD: 8,
+  /** Statuses of threads and calls. */
+  OK: 0,
+  YIELD: 1,
+  ERRRUN: 2,
+  ERRMEM: 4,
+  ERRERR: 6,
+  /** For result counts: all of them. */
+  MULTRET: -1,
+  MASKCOUNT: 8,
+  /** Type tags of TValue, finer than the types. */
+  TAG_STRING: LUA_TLNGSTR as number,
+  TAG_NATIVE: LUA_TLCF as number,
+  TAG_CLOSURE: LUA_TLCL as number,
+} as const;
+
+export { newString, newValue };
+
+/** The byte string of a Lua string; kept by it, so asking again costs nothing. */
+export function textOfString(string: TString): string {
+  return hashOf(string);
+}
+
+/** Pushes a byte string. */
+export function pushText(L: LuaState, text: string): void {
+  if (text.length >= MANY_BYTES) machine.onString(L, text.length);
+  L.stack[L.top++] = newValue(LUA_TLNGSTR, new LuaString(text, null));
+}
+
+/** Pushes bytes, which nobody may change afterwards. */
+export function pushOwnedBytes(L: LuaState, bytes: Uint8Array): void {
+  L.stack[L.top++] = newValue(LUA_TLNGSTR, bless(L, bytes));
+}
+
+/** Pushes a copy of a slot, whatever it holds. */
+export function pushSlot(L: LuaState, value: TValue): void {
+  L.stack[L.top++] = newValue(value.type, value.value);
+}
+
+/** The slot at stack position `index` (from 1 for arguments, negative from the top); undefined past the top. */
+export function slotAt(L: LuaState, index: number): TValue | undefined {
+  const at = index > 0 ? L.ci.funcOff + index : L.top + index;
+  return at < L.top ? L.stack[at] : undefined;
+}
+
+export function newTable(L: LuaState): Table {
+  return ltable.luaH_new(L);
+}
+
+/** t[key] without metamethods; undefined for nil. `key` is a byte string, number or boolean. */
+export function rawGet(t: Table, key: string | number | boolean): TValue | undefined {
+  return t.strong.get(key)?.value;
+}
+
+/** t[key] = value without metamethods. */
+export function rawSet(L: LuaState, t: Table, key: string | number | boolean, value: TValue): void {
+  const tag = typeof key === "string" ? LUA_TLNGSTR : typeof key === "number" ? LUA_TNUMFLT : LUA.BOOLEAN;
+  ltable.luaH_setfrom(L, t, newValue(tag, typeof key === "string" ? newString(key) : key), value);
+  t.flags = 0;
+}
+
+/** Equality without metamethods. */
+export function rawEqual(a: TValue, b: TValue): boolean {
+  return lvm.luaV_rawequalobj(a, b) === 1;
+}
+
+/** Makes a closure of a compiled main function with `globals` as its environment. */
+export function newClosure(L: LuaState, prototype: LClosure["p"], globals: Table): TValue {
+  const closure: LClosure = new lobject.LClosure(L, 1);
+  closure.p = prototype;
+  closure.upvals[0] = newValue(TABLE, globals);
+  return newValue(LUA_TLCL, closure);
+}
+
+/** The machine of this process. It runs no script itself; every callback has a thread of its own. */
+export const mainThread: LuaState = lstate.lua_newstate();
+
+export function newThread(): LuaState {
+  lstate.lua_newthread(mainThread);
+  const thread = mainThread.stack[--mainThread.top]!.value as LuaState;
+  delete (mainThread.stack as unknown[])[mainThread.top];
+  thread.task = null;
+  thread.globals = null;
+  thread.wait = null;
+  return thread;
+}
+
+// ---------------------------------------------------------------- the C API, as far as it is used
+
+interface Api {
+  lua_absindex(L: LuaState, index: number): number;
+  lua_callk<T>(L: LuaState, args: number, results: number, context: T, k: Continuation<T> | null): void;
+  lua_checkstack(L: LuaState, slots: number): boolean;
+  lua_compare(L: LuaState, a: number, b: number, operation: number): number;
+  lua_concat(L: LuaState, count: number): void;
+  lua_createtable(L: LuaState, array: number, record: number): void;
+  /** Raises the value on top of the stack. */
+  lua_error(L: LuaState): never;
+  lua_getfield(L: LuaState, index: number, key: Uint8Array): number;
+  lua_getmetatable(L: LuaState, index: number): boolean;
+  lua_gettable(L: LuaState, index: number): number;
+  lua_gettop(L: LuaState): number;
+  lua_insert(L: LuaState, index: number): void;
+  lua_iscfunction(L: LuaState, index: number): boolean;
+  lua_isnumber(L: LuaState, index: number): boolean;
+  lua_isstring(L: LuaState, index: number): boolean;
+  lua_next(L: LuaState, index: number): number;
+  lua_newuserdata(L: LuaState, size: number): Record<string, unknown>;
+  lua_pcallk<T>(
+    L: LuaState,
+    args: number,
+    results: number,
+    handler: number,
+    context: T,
+    k: Continuation<T> | null,
+  ): number;
+  lua_pop(L: LuaState, count: number): void;
+  lua_pushboolean(L: LuaState, value: boolean): void;
+  lua_pushcclosure(L: LuaState, fn: Native, upvalues: number): void;
+  lua_pushcfunction(L: LuaState, fn: Native): void;
+  lua_pushnil(L: LuaState): void;
+  lua_pushnumber(L: LuaState, value: number): void;
+  lua_pushvalue(L: LuaState, index: number): void;
+  lua_rawequal(L: LuaState, a: number, b: number): number;
+  lua_rawget(L: LuaState, index: number): number;
+  lua_rawgeti(L: LuaState, index: number, n: number): number;
+  lua_rawlen(L: LuaState, index: number): number;
+  lua_rawset(L: LuaState, index: number): void;
+  lua_rawseti(L: LuaState, index: number, n: number): void;
+  lua_remove(L: LuaState, index: number): void;
+  lua_replace(L: LuaState, index: number): void;
+  lua_rotate(L: LuaState, index: number, n: number): void;
+  lua_setfield(L: LuaState, index: number, key: Uint8Array): void;
+  lua_setmetatable(L: LuaState, index: number): boolean;
+  lua_settable(L: LuaState, index: number): void;
+  lua_settop(L: LuaState, index: number): void;
+  lua_toboolean(L: LuaState, index: number): boolean;
+  /** The bytes of a string or number (which becomes a string in place), else null. Do not change them. */
+  lua_tolstring(L: LuaState, index: number): Uint8Array | null;
+  /** A number, or a string that is one, else false. */
+  lua_tonumberx(L: LuaState, index: number): number | false;
+  lua_tothread(L: LuaState, index: number): LuaState | null;
+  lua_touserdata(L: LuaState, index: number): Record<string, unknown> | null;
+  lua_type(L: LuaState, index: number): number;
+  lua_typename(L: LuaState, type: number): Uint8Array;
+  lua_xmove(from: LuaState, to: LuaState, count: number): void;
+}
+
+interface ControlApi {
+  lua_isyieldable(L: LuaState): boolean;
+  lua_resume(L: LuaState, from: LuaState | null, args: number): number;
+  lua_yieldk<T>(L: LuaState, results: number, context: T, k: Continuation<T> | null): void;
+}
+
+interface DebugApi {
+  lua_getinfo(L: LuaState, what: Uint8Array, info: DebugInfo): number;
+  lua_getstack(L: LuaState, level: number, info: DebugInfo): number;
+  lua_sethook(L: LuaState, hook: ((L: LuaState) => void) | null, mask: number, count: number): void;
+}
+
+export const {
+  lua_absindex,
+  lua_callk,
+  lua_checkstack,
+  lua_compare,
+  lua_concat,
+  lua_createtable,
+  lua_error,
+  lua_getfield,
+  lua_getmetatable,
+  lua_gettable,
+  lua_gettop,
+  lua_insert,
+  lua_iscfunction,
+  lua_isnumber,
+  lua_isstring,
+  lua_next,
+  lua_newuserdata,
+  lua_pcallk,
+  lua_pop,
+  lua_pushboolean,
+  lua_pushcclosure,
+  lua_pushcfunction,
+  lua_pushnil,
+  lua_pushnumber,
+  lua_pushvalue,
+  lua_rawequal,
+  lua_rawget,
+  lua_rawgeti,
+  lua_rawlen,
+  lua_rawset,
+  lua_rawseti,
+  lua_remove,
+  lua_replace,
+  lua_rotate,
+  lua_setfield,
+  lua_setmetatable,
+  lua_settable,
+  lua_settop,
+  lua_toboolean,
+  lua_tolstring,
+  lua_tonumberx,
+  lua_tothread,
+  lua_touserdata,
+  lua_type,
+  lua_typename,
+  lua_xmove,
+} = lapi as Api;
+
+export const { lua_isyieldable, lua_resume, lua_yieldk } = ldo as ControlApi;
+export const { lua_getinfo, lua_getstack, lua_sethook } = ldebug as DebugApi;
+
+export function newDebugInfo(): DebugInfo {
+  return new defs.lua_Debug();
+}
+
+/** The stack position of the running native closure's upvalue `n`, from 1. */
+export function upvalueIndex(n: number): number {
+  return defs.lua_upvalueindex(n);
+}
+
+/** Where functions, metatables and the like that belong to no script may be kept. */
+export const REGISTRY: number = defs.LUA_REGISTRYINDEX;
+
+/** A JavaScript exception inside a protected call is given to `handler`, which leaves a Lua error value or throws. */
+export function onException(handler: Native): void {
+  lapi.lua_atnativeerror(mainThread, handler);
+}
+
+/** The caught exception that the handler of onException runs for. */
+export function caughtException(L: LuaState): unknown {
+  return lapi.lua_touserdata(L, 1);
+}
+
+export function textOfBytes(bytes: Uint8Array): string {
+  return bytes.length > 24 ? fromBytes(bytes) : textOf(bytes);
+}
