@@ -69,7 +69,8 @@ class Worker {
       maxPacket: this.#config.milter.max_packet,
       idleTimeoutMs: this.#config.milter.idle_timeout_s * 1000,
       onProblem: (problem) => {
-        this.#log.error("milter", { connection: problem.id, problem: problem.error.message });
+        const { id, code, event, error } = problem;
+        this.#log.error("milter", { connection: id, code, event, problem: error.message });
       },
     });
     this.#connections.add(connection);
