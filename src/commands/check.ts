@@ -2,69 +2,127 @@
  * `postlua check`: are configuration and scripts fit for service, and what
  * will not have the effect that VPOP3 gave it?
  */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { decodeText } from "../bytes.ts";
 import type { Config } from "../config/load.ts";
 import { createLog } from "../log.ts";
-import { SMTPSVR, SMTPSVR_UNSERVED } from "../scripts/callbacks.ts";
-import { loadScript } from "../scripts/loader.ts";
+import type { LuaEngine } from "../lua/engine.ts";
+import { ScriptError } from "../lua/errors.ts";
+import { SMTPSVR, SMTPSVR_UNSERVED, UNSERVED_SCRIPTS } from "../scripts/callbacks.ts";
+import {
+  contradictions,
+  definedFunctions,
+  misspelt,
+  positiveReturns,
+  readOnlyAssignments,
+  tokens,
+} from "../scripts/lint.ts";
+import { findScript, loadScript, readScript } from "../scripts/loader.ts";
+import { READ_ONLY_GLOBALS } from "../scripts/smtpsvr.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { budgetOf, createEngine, SMTPSVR_FILE } from "../serve/service.ts";
 
 interface Finding {
   readonly level: "error" | "warning" | "note";
   readonly file: string;
+  /** 0 for the file as a whole. */
   readonly line: number;
   readonly text: string;
+}
+
+interface FoundCallback {
+  readonly file: string;
+  readonly line: number;
+  readonly callback: string;
+  readonly signature: string;
+}
+
+interface Report {
+  readonly config: string;
+  readonly callbacks: FoundCallback[];
+  readonly findings: Finding[];
 }
 
 /** Checks and prints. @returns exit code: 0 no errors, 1 errors */
 export async function check(config: Config, json: boolean): Promise<number> {
   const log = createLog({ level: "error", stream: process.stderr, text: true });
   const engine = createEngine(config, helperModules(config, log), { print: () => {}, error: () => {} });
-  const findings: Finding[] = [];
+  const report: Report = { config: config.file, callbacks: [], findings: [] };
   if (config.facts.problem !== "") {
-    findings.push({ level: "warning", file: config.file, line: 0, text: config.facts.problem });
+    report.findings.push({ level: "warning", file: config.file, line: 0, text: config.facts.problem });
   }
-  const names = [...Object.keys(SMTPSVR), ...Object.keys(SMTPSVR_UNSERVED)];
-  const state = await loadScript(engine, config.scripts_dir, SMTPSVR_FILE, names, budgetOf(config.limits));
-  const callbacks: { file: string; callback: string; signature: string }[] = [];
-  if (state.kind === "broken") {
-    const { message, details } = state.error;
-    findings.push({ level: "error", file: SMTPSVR_FILE, line: details.line, text: decodeText(message) });
-  } else if (state.kind === "absent") {
-    findings.push({ level: "note", file: SMTPSVR_FILE, line: 0, text: `not in ${config.scripts_dir}` });
-  } else {
-    for (const callback of state.loaded.callbacks) {
-      const declaration = SMTPSVR[callback];
-      if (declaration === undefined) {
-        const why = SMTPSVR_UNSERVED[callback] ?? "";
-        findings.push({ level: "warning", file: SMTPSVR_FILE, line: 0, text: `${callback}: ${why}` });
-        continue;
-      }
-      const results = declaration.results.length === 0 ? "" : ` -> ${declaration.results.join(", ")}`;
-      callbacks.push({
-        file: SMTPSVR_FILE,
-        callback,
-        signature: `${callback}(${declaration.parameters.join(", ")})${results}`,
-      });
-      if (declaration.limits !== "") {
-        findings.push({
-          level: "note",
-          file: SMTPSVR_FILE,
-          line: 0,
-          text: `${callback}: ${declaration.limits}`,
-        });
-      }
-    }
-  }
-  print({ config: config.file, callbacks, findings }, json);
-  return findings.some(({ level }) => level === "error") ? 1 : 0;
+  await checkSmtpServer(engine, config, report);
+  checkOthers(engine, config, report);
+  print(report, json);
+  return report.findings.some(({ level }) => level === "error") ? 1 : 0;
 }
 
-interface Report {
-  readonly config: string;
-  readonly callbacks: readonly { readonly file: string; readonly signature: string }[];
-  readonly findings: readonly Finding[];
+async function checkSmtpServer(engine: LuaEngine, config: Config, report: Report): Promise<void> {
+  const names = [...Object.keys(SMTPSVR), ...Object.keys(SMTPSVR_UNSERVED)];
+  const state = await loadScript(engine, config.scripts_dir, SMTPSVR_FILE, names, budgetOf(config.limits));
+  const add = (level: Finding["level"], line: number, text: string) => {
+    report.findings.push({ level, file: SMTPSVR_FILE, line, text: decodeText(text) });
+  };
+  if (state.kind === "broken") return add("error", state.error.details.line, state.error.message);
+  if (state.kind === "absent") return add("note", 0, `not in ${config.scripts_dir}`);
+
+  const source = readScript(state.loaded.script.path, SMTPSVR_FILE);
+  const { list } = tokens(source, config.lua_dialect);
+  const functions = definedFunctions(list);
+  const lineOf = (name: string) => functions.findLast((defined) => defined.name === name)?.line ?? 0;
+  for (const callback of state.loaded.callbacks) {
+    const line = lineOf(callback);
+    const declaration = SMTPSVR[callback];
+    if (declaration === undefined) {
+      add("warning", line, `${callback}: ${SMTPSVR_UNSERVED[callback]}`);
+      continue;
+    }
+    const results = declaration.results.length === 0 ? "" : ` -> ${declaration.results.join(", ")}`;
+    const signature = `${callback}(${declaration.parameters.join(", ")})${results}`;
+    report.callbacks.push({ file: SMTPSVR_FILE, line, callback, signature });
+    if (declaration.limits !== "") add("note", line, `${callback}: ${declaration.limits}`);
+  }
+  for (const { line, text } of misspelt(functions, names)) add("warning", line, text);
+  for (const { line, text } of readOnlyAssignments(list, READ_ONLY_GLOBALS)) add("warning", line, text);
+  for (const { line, text } of positiveReturns(list)) add("warning", line, text);
+  for (const { line, text } of contradictions(source)) add("note", line, text);
+}
+
+/** Every other Lua file must compile; VPOP3's other scripts are named as not served. */
+function checkOthers(engine: LuaEngine, config: Config, report: Report): void {
+  let entries: string[] = [];
+  try {
+    entries = readdirSync(config.scripts_dir).filter((name) => /\.lua$/i.test(name));
+  } catch {
+    return; // checkSmtpServer has reported the directory.
+  }
+  for (const file of entries.sort()) {
+    const name = file.toUpperCase();
+    if (name === SMTPSVR_FILE) {
+      if (join(config.scripts_dir, file) !== findScript(config.scripts_dir, SMTPSVR_FILE)) {
+        report.findings.push({
+          level: "warning",
+          file,
+          line: 0,
+          text: "not used: there is another spelling of this name",
+        });
+      }
+      continue;
+    }
+    try {
+      const path = join(config.scripts_dir, file);
+      engine.compile(file, path, readScript(path, file));
+    } catch (error) {
+      if (!(error instanceof ScriptError)) throw error;
+      const { message, details } = error;
+      report.findings.push({ level: "error", file, line: details.line, text: decodeText(message) });
+      continue;
+    }
+    if (UNSERVED_SCRIPTS.includes(name)) {
+      report.findings.push({ level: "warning", file, line: 0, text: "this version does not call it" });
+    }
+  }
 }
 
 function print(report: Report, json: boolean): void {
@@ -72,9 +130,15 @@ function print(report: Report, json: boolean): void {
     process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
     return;
   }
+  const colour = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
+  const shades = { error: "\x1b[31m", warning: "\x1b[33m", note: "\x1b[2m" };
+  const place = (file: string, line: number) => (line > 0 ? `${file}:${line}` : file);
   process.stdout.write(`configuration ${report.config}: fine\n`);
-  for (const { file, signature } of report.callbacks) process.stdout.write(`${file}: ${signature}\n`);
+  for (const { file, line, signature } of report.callbacks) {
+    process.stdout.write(`${place(file, line)}: callback ${signature}\n`);
+  }
   for (const { level, file, line, text } of report.findings) {
-    process.stdout.write(`${file}${line > 0 ? `:${line}` : ""}: ${level}: ${text}\n`);
+    const word = colour ? `${shades[level]}${level}\x1b[0m` : level;
+    process.stdout.write(`${place(file, line)}: ${word}: ${text}\n`);
   }
 }

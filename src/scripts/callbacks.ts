@@ -77,3 +77,14 @@ export const SMTPSVR_UNSERVED: Readonly<Record<string, string>> = {
   GetEHLOCapabilities: "a milter cannot change the EHLO answer, so it is never called",
   DoNOOP: "Postfix tells a milter nothing of NOOP, so it is never called",
 };
+
+/** VPOP3's other scripts, which this version finds but does not call. */
+export const UNSERVED_SCRIPTS: readonly string[] = [
+  "USER_REDIRECT.LUA",
+  "SIGNATURE.LUA",
+  "ERRORS.LUA",
+  "PASSWORDCHECK.LUA",
+  "RELAYOUT.LUA",
+  "MXOUT.LUA",
+  "POP3CLT.LUA",
+];
