@@ -162,13 +162,7 @@ export function contradictions(source: Uint8Array): LintFinding[] {
     const a = old.list[i];
     const b = later.list[i];
     if (a !== undefined && b !== undefined && a.type === b.type && a.text === b.text) continue;
-    if (
-      a !== undefined &&
-      b !== undefined &&
-      a.type === TK.STRING &&
-      b.type === TK.STRING &&
-      a.line === b.line
-    ) {
+    if (a !== undefined && b !== undefined && isEscapeDifference(a, b, old.list[i + 1], later.list[i + 1])) {
       found.push({ line: a.line, text: "this string differs between Lua 5.0 and 5.2 (escape sequences)" });
       continue;
     }
