@@ -130,7 +130,7 @@ export function baseParameters(
   sinkPort: number | undefined,
 ): Parameters {
   // Port 1 is closed: what cannot be delivered waits in the queue.
-  const transport = `smtp:[127.0.0.1]:${sinkPort ?? 1}`;
+  const sink = `[127.0.0.1]:${sinkPort ?? 1}`;
   return {
     compatibility_level: postfix.version.split(".").slice(0, 2).join("."),
     queue_directory: places.queue,
@@ -149,9 +149,12 @@ export function baseParameters(
     alias_maps: "",
     alias_database: "",
     local_recipient_maps: "",
-    local_transport: transport,
-    default_transport: transport,
-    relay_transport: transport,
+    // The transports keep their names, which milters are told; see baseServices for what is behind them.
+    local_transport: `local:${sink}`,
+    virtual_transport: `virtual:${sink}`,
+    local_destination_recipient_limit: "50",
+    virtual_destination_recipient_limit: "50",
+    relayhost: sink,
     smtp_host_lookup: "native",
     smtp_dns_support_level: "disabled",
     smtp_tls_security_level: "",
@@ -165,7 +168,11 @@ export function baseParameters(
   };
 }
 
-/** Services by "name/type": the remaining fields of a master.cf line, none chrooted. */
+/**
+ * Services by "name/type": the remaining fields of a master.cf line, none
+ * chrooted. The local and virtual transports are SMTP clients here, so that
+ * nothing is delivered to this machine's users.
+ */
 export function baseServices(smtpPort: number): Parameters {
   return {
     [`127.0.0.1:${smtpPort}/inet`]: "n - n - - smtpd",
@@ -187,8 +194,8 @@ export function baseServices(smtpPort: number): Parameters {
     "error/unix": "- - n - - error",
     "retry/unix": "- - n - - error",
     "discard/unix": "- - n - - discard",
-    "local/unix": "- n n - - local",
-    "virtual/unix": "- n n - - virtual",
+    "local/unix": "- - n - - smtp",
+    "virtual/unix": "- - n - - smtp",
     "lmtp/unix": "- - n - - lmtp",
     "anvil/unix": "- - n - 1 anvil",
     "scache/unix": "- - n - 1 scache",

@@ -1,0 +1,203 @@
+/**
+ * postlua itself, started from the command line of this checkout beside a
+ * private Postfix: own directories, own socket, log lines as they come.
+ *
+ * Nothing here reaches into src: what is started is what an admin starts.
+ */
+import type { ChildProcess } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import type { Socket } from "node:net";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Scratch } from "./scratch.ts";
+
+export interface ServiceOptions {
+  /** Lives in the same scratch directory as the Postfix that it serves. */
+  readonly scratch: Scratch;
+  /** `[postfix] config_dir`. */
+  readonly configDirectory: string;
+  /** Texts of script files by name, such as { "SMTPSVR.LUA": "..." }; byte strings. */
+  readonly scripts: Readonly<Record<string, string>>;
+  /** Further lines of postlua.toml: keys first, then tables other than [postfix] and [milter]. */
+  readonly config?: string;
+  /** Default 1. */
+  readonly workers?: number;
+  /** Called with every line of the log, in order. */
+  readonly onLine?: (line: LogLine) => void;
+}
+
+/** One line of the service's log: its JSON fields, or `{ event: text }` for anything else it printed. */
+export interface LogLine {
+  readonly event: string;
+  readonly level?: string;
+  readonly [field: string]: unknown;
+}
+
+const MAIN = join(import.meta.dirname, "../src/main.ts");
+const DEADLINE_MS = 30_000;
+const POLL_MS = 5;
+
+export class PostluaService {
+  /** For smtpd_milters. */
+  readonly milter: string;
+  readonly lines: LogLine[] = [];
+  readonly #options: ServiceOptions;
+  readonly #directory: string;
+  #process: ChildProcess | undefined;
+  #exited: Promise<number | null> = Promise.resolve(null);
+
+  constructor(options: ServiceOptions) {
+    this.#options = options;
+    this.#directory = join(options.scratch.path, "postlua");
+    this.milter = `unix:${this.#path("milter.sock")}`;
+    for (const name of ["", "scripts", "data", "log", "data/saved"]) {
+      mkdirSync(this.#path(name), { recursive: true });
+    }
+    this.setScripts(options.scripts);
+  }
+
+  /** Starts `postlua serve`; resolves when the socket takes connections from Postfix. */
+  async start(): Promise<void> {
+    const config = this.#path("postlua.toml");
+    writeFileSync(config, this.#configuration());
+    const { scratch, workers = 1 } = this.#options;
+    const child = scratch.spawn(
+      process.execPath,
+      [MAIN, "serve", "--config", config, "--workers", String(workers)],
+      { stdio: ["ignore", "pipe", "pipe"] },
+    );
+    this.#process = child;
+    this.#exited = new Promise((resolve) => {
+      child.once("exit", (code) => {
+        this.#process = undefined;
+        resolve(code);
+      });
+    });
+    this.#listen(child.stdout);
+    this.#listen(child.stderr);
+    for (const end = Date.now() + DEADLINE_MS; !this.#isReady(); ) {
+      if (this.#process === undefined) throw new Error(`postlua ended at its start:\n${this.#text()}`);
+      if (Date.now() > end) {
+        await this.stop();
+        throw new Error(`postlua was not ready within ${DEADLINE_MS} ms:\n${this.#text()}`);
+      }
+      await delay(POLL_MS);
+    }
+  }
+
+  /** As `systemctl stop`; resolves with the exit code, null when it was not running or was killed. */
+  async stop(): Promise<number | null> {
+    this.#process?.ref();
+    this.#process?.kill("SIGTERM");
+    return this.#exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  /** Replaces all script files; takes effect at the next start. */
+  setScripts(scripts: Readonly<Record<string, string>>): void {
+    for (const name of readdirSync(this.#path("scripts"))) rmSync(this.#path("scripts", name));
+    for (const [name, text] of Object.entries(scripts)) {
+      writeFileSync(this.#path("scripts", name), text, "latin1");
+    }
+  }
+
+  /** Decision lines so far. */
+  get decisions(): LogLine[] {
+    return this.lines.filter(({ event }) => event === "decision");
+  }
+
+  /** Resolves with the first log line, written already or to come, that `wanted` holds for. */
+  async waitFor(wanted: (line: LogLine) => boolean, timeoutMs = DEADLINE_MS): Promise<LogLine> {
+    for (const end = Date.now() + timeoutMs; ; ) {
+      const found = this.lines.find(wanted);
+      if (found !== undefined) return found;
+      if (Date.now() > end) {
+        throw new Error(`no such line within ${timeoutMs} ms in the log of postlua:\n${this.#text()}`);
+      }
+      await delay(POLL_MS);
+    }
+  }
+
+  /** Whole text of LUA.OUT, a byte string; complete once the service has stopped. */
+  printed(): string {
+    return this.#read("LUA.OUT");
+  }
+
+  /** Whole text of LUAERRORS.LOG, likewise. */
+  errors(): string {
+    return this.#read("LUAERRORS.LOG");
+  }
+
+  /** The path of a file in the service's data directory. */
+  dataPath(name: string): string {
+    return this.#path("data", name);
+  }
+
+  #path(...names: string[]): string {
+    return join(this.#directory, ...names);
+  }
+
+  #read(name: string): string {
+    try {
+      return readFileSync(this.#path("log", name), "latin1");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+      throw error;
+    }
+  }
+
+  #configuration(): string {
+    return `
+scripts_dir = "${this.#path("scripts")}"
+data_dir = "${this.#path("data")}"
+log_dir = "${this.#path("log")}"
+save_dir = "${this.#path("data/saved")}"
+${this.#options.config ?? ""}
+
+[postfix]
+config_dir = "${this.#options.configDirectory}"
+
+[milter]
+listen = ["${this.milter}"]
+socket_mode = "0666"
+`;
+  }
+
+  #isReady(): boolean {
+    return (
+      this.lines.some(({ event }) => event === "ready") && statSync(this.#path("milter.sock")).isSocket()
+    );
+  }
+
+  #listen(stream: Readable | null): void {
+    if (stream === null) return;
+    // Like the process itself, its output keeps nobody waiting.
+    (stream as Socket).unref();
+    createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY }).on("line", (text) => {
+      const line = parseLine(text);
+      this.lines.push(line);
+      this.#options.onLine?.(line);
+    });
+  }
+
+  #text(): string {
+    return this.lines
+      .map((line) => (line.level === undefined ? line.event : JSON.stringify(line)))
+      .join("\n");
+  }
+}
+
+function parseLine(text: string): LogLine {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null && "event" in value) return value as LogLine;
+  } catch {
+    // Not a log line: a warning of Node's, a crash.
+  }
+  return { event: text };
+}
