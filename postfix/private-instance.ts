@@ -127,9 +127,12 @@ export class PrivatePostfix {
 
   /** As `postfix stop`: ends the daemons at once; the queue stays. Does nothing when stopped. */
   async stop(): Promise<void> {
-    this.#master?.ref();
-    this.#master?.kill("SIGTERM");
+    if (this.#master === undefined) return;
+    this.#master.ref();
+    this.#master.kill("SIGTERM");
     await this.#exited;
+    // A daemon keeps the port open until it is gone, too.
+    while (await isOpen(this.#port)) await delay(1);
   }
 
   /** Stops and removes everything. */
