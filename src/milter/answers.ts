@@ -66,8 +66,9 @@ export class Answers {
   /** Sends a reply or keeps it back. The result is what the MTA makes of it. */
   give(event: ReplyEvent, reply: MilterReply): Verdict {
     if (this.isQuiet(event)) {
+      const held = reply === this.#heldSession || reply === this.#heldMessage;
       if (reply.kind === "skip") this.#skipped = event;
-      else if (reply.kind !== "continue") this.#hold(event, reply);
+      else if (reply.kind !== "continue" && !held) this.#hold(event, reply);
       return "go";
     }
     let packet: Buffer;

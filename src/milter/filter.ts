@@ -9,29 +9,15 @@
  * (A kept view keeps the whole read, at most 64 kB, alive.)
  */
 import type { MilterEdit } from "./edit.ts";
+import type { MacroStage, MilterEvent } from "./protocol.ts";
 import type { MilterReply } from "./reply.ts";
-
-/** Events a filter can do without. End of message and the ends of transaction and session always come. */
-export type MilterEvent =
-  | "connect"
-  | "helo"
-  | "mail"
-  | "rcpt"
-  | "data"
-  | "header"
-  | "eoh"
-  | "body"
-  | "unknown";
-
-export type MacroStage = "connect" | "helo" | "mail" | "rcpt" | "data" | "eom" | "eoh";
 
 export interface FilterNeeds {
   /** The MTA is told to leave out all others. */
   readonly events: readonly MilterEvent[];
   /**
-   * Events that only collect: where the MTA offers it, it does not wait for a reply. Asked for on unix sockets
-   * alone, since over TCP it costs a stall of 40 ms a message (Nagle's algorithm against delayed
-   * acknowledgement). A verdict returned at such an event is kept for the next event that can carry it.
+   * Events that only collect: where the MTA offers it, it does not wait for a reply (but for "data" over TCP, see
+   * negotiate.ts). A verdict returned at such an event is kept for the next event that can carry it.
    */
   readonly quiet: readonly MilterEvent[];
   /** SMFIF_ bits that the edits will need. */
@@ -81,9 +67,6 @@ export interface ConnectEvent {
   readonly port: number;
 }
 
-/** Nothing is the same as "continue". */
-export type HandlerResult<T> = undefined | T | Promise<undefined | T>;
-
 /** Why a transaction ended. */
 export type AbortCause =
   /** End of message was answered, or the MTA gave the message up after DATA. */
@@ -108,7 +91,7 @@ export type CloseCause =
   /** This side stopped. */
   | "stopped";
 
-// `void` stands for handlers written as functions without a return value.
+// Nothing is the same as "continue"; `void` stands for functions without a return value.
 // biome-ignore-start lint/suspicious/noConfusingVoidType: see above
 type Reply = MilterReply | undefined | void | Promise<MilterReply | undefined | void>;
 type Done = void | undefined | Promise<void | undefined>;

@@ -6,6 +6,20 @@
  * network order (which counts the code, not itself), one byte of code, data.
  */
 
+/** Events a filter can do without. End of message and the ends of transaction and session always come. */
+export type MilterEvent =
+  | "connect"
+  | "helo"
+  | "mail"
+  | "rcpt"
+  | "data"
+  | "header"
+  | "eoh"
+  | "body"
+  | "unknown";
+
+export type MacroStage = "connect" | "helo" | "mail" | "rcpt" | "data" | "eom" | "eoh";
+
 /** Highest and lowest protocol version spoken here. libmilter refuses version 1 as well. */
 export const SMFI_VERSION_MAX = 6;
 export const SMFI_VERSION_MIN = 2;

@@ -7,8 +7,8 @@
  * best thing, as told at encodeReply.
  */
 import { MilterProtocolError, MilterReplyError } from "./errors.ts";
-import type { MilterEvent } from "./filter.ts";
 import {
+  type MilterEvent,
   SMFIR_ACCEPT,
   SMFIR_CONTINUE,
   SMFIR_DISCARD,

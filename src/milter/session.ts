@@ -14,7 +14,6 @@ import type {
   AbortCause,
   CloseCause,
   MessageReply,
-  MilterEvent,
   MilterFilter,
   MilterHandler,
   Transport,
@@ -22,7 +21,7 @@ import type {
 import { MacroTable } from "./macros.ts";
 import { type Agreement, encodeAgreement, negotiate } from "./negotiate.ts";
 import { SessionOrder } from "./order.ts";
-import { actionNames, SMFIC_MAIL } from "./protocol.ts";
+import { actionNames, type MilterEvent, SMFIC_MAIL } from "./protocol.ts";
 import { CONTINUE, type MilterReply, PACKET_PROGRESS, PACKET_TEMPFAIL, type ReplyEvent } from "./reply.ts";
 
 export interface SessionOptions {
