@@ -99,9 +99,7 @@ export function pushOutcome(L: LuaState, failure: SystemFailure | undefined): nu
   return 1;
 }
 
-/** Closes the handle on top of the stack, or at 1. */
-export function closeFile(L: LuaState): number {
-  const file = fileAt(L, isFile(L, 1) === undefined ? -1 : 1);
+export function close(L: LuaState, file: LuaFile): number {
   sessionOf(L).resources.delete(file);
   return pushOutcome(L, file.close());
 }
@@ -226,10 +224,7 @@ function seek(L: LuaState): number {
 }
 
 const fileMethods: Record<string, Native> = {
-  close(L) {
-    fileAt(L, 1);
-    return closeFile(L);
-  },
+  close: (L) => close(L, fileAt(L, 1)),
   flush: (L) => pushOutcome(L, fileAt(L, 1).flush()),
   lines(L) {
     fileAt(L, 1);

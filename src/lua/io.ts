@@ -13,7 +13,7 @@ import { taskOf } from "./budget.ts";
 import { type LuaFile, openFile, openScratchFile } from "./file.ts";
 import { pathOf, pathsToRead } from "./file-names.ts";
 import {
-  closeFile,
+  close,
   fileAt,
   ioOf,
   isFile,
@@ -103,10 +103,7 @@ function lines(L: LuaState): number {
 }
 
 export const ioFunctions: Record<string, Native> = {
-  close(L) {
-    if (typeAt(L, 1) === LUA.NONE) defaultFile(L, "output");
-    return closeFile(L);
-  },
+  close: (L) => close(L, typeAt(L, 1) === LUA.NONE ? defaultFile(L, "output") : fileAt(L, 1)),
   flush(L) {
     if (ioOf(L).output === undefined) return pushOutcome(L, undefined);
     return pushOutcome(L, defaultFile(L, "output").flush());

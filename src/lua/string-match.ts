@@ -309,8 +309,7 @@ function expand(L: LuaState, out: Substitution, text: Uint8Array): void {
     }
     const n = c! - 0x31;
     if (modern && (n < 0 || (n === 0 && captures === 0))) out.keep();
-    else if (n < 0 || n >= captures) raise(L, "invalid capture index");
-    else if (out.matcher.isUnfinished(n)) raise(L, "unfinished capture");
+    else if (n < 0 || n >= captures || out.matcher.isUnfinished(n)) raise(L, "invalid capture index");
     else out.replaceByCapture(n);
   }
 }

@@ -1,8 +1,8 @@
 /**
  * table.sort as Lua 5.0 sorts: the same quicksort, so that the order of equal
- * elements, the comparisons a script sees and "invalid order function" agree.
- * The elements are worked on outside the table and put back at the end.
- * Comparison functions and __lt may wait; long sorts let others run.
+ * elements, the comparisons a script sees, what is left after an error and
+ * "invalid order function" agree. Comparison functions and __lt may wait; long
+ * sorts let others run.
  */
 import { checkFunction, NIL, PAUSE, Toll, typeOf } from "./arguments.ts";
 import { charge, generatorNative, isAbsent, type NativeGenerator, type NativeStep, raise } from "./native.ts";
@@ -34,41 +34,37 @@ const LESS = 1;
 /** Up to this many elements JavaScript's own sort is over in a few milliseconds. */
 const AT_ONCE = 10_000;
 
+/** What a slot holds now; slots of tables change. */
+function copyOf(slot: TValue | undefined): TValue {
+  return slot === undefined ? NIL : newValue(slot.type, slot.value);
+}
+
 /** Sorts the `n` elements of the table at 1, by the function at 2 if there is one. */
 export function sort(L: LuaState, n: number): number {
   if (!isAbsent(L, 2)) checkFunction(L, 2);
   lua_settop(L, 2);
   if (n < 2) return 0;
-  const toll = new Toll(L);
   const t = slotAt(L, 1)!.value as Table;
-  const elements: TValue[] = [NIL];
-  for (let i = 1; i <= n; i++) {
-    const slot = rawGet(t, i);
-    elements.push(slot === undefined ? NIL : newValue(slot.type, slot.value));
-    toll.step();
-  }
-  toll.settle();
-  if (isAbsent(L, 2) && n <= AT_ONCE && sortPlain(L, elements)) {
-    putBack(L, t, elements);
+  if (isAbsent(L, 2) && n <= AT_ONCE && sortPlain(L, t, n)) return 0;
+  return generatorNative(function* (L): NativeGenerator {
+    yield* new Quicksort(L, t).sort(1, n);
     return 0;
-  }
-  return generatorNative((L) => sortByLua(L, t, elements))(L);
-}
-
-function putBack(L: LuaState, t: Table, elements: TValue[]): void {
-  for (let i = 1; i < elements.length; i++) rawSet(L, t, i, elements[i]!);
+  })(L);
 }
 
 /** Numbers alone, or strings alone, in their own order: equal ones cannot be told apart, so any way to sort will do. */
-function sortPlain(L: LuaState, elements: TValue[]): boolean {
-  const type = typeOf(elements[1]);
+function sortPlain(L: LuaState, t: Table, n: number): boolean {
+  const type = typeOf(rawGet(t, 1));
   if (type !== LUA.NUMBER && type !== LUA.STRING) return false;
-  for (let i = 1; i < elements.length; i++)
-    if (typeOf(elements[i]) !== type || Number.isNaN(elements[i]!.value)) return false;
-  charge(L, elements.length * Math.ceil(Math.log2(elements.length)));
-  const rest = elements.slice(1);
-  rest.sort(type === LUA.NUMBER ? byNumber : byText);
-  for (let i = 0; i < rest.length; i++) elements[i + 1] = rest[i]!;
+  const elements: TValue[] = [];
+  for (let i = 1; i <= n; i++) {
+    const slot = rawGet(t, i);
+    if (typeOf(slot) !== type || Number.isNaN(slot!.value)) return false;
+    elements.push(copyOf(slot));
+  }
+  charge(L, n * Math.ceil(Math.log2(n)));
+  elements.sort(type === LUA.NUMBER ? byNumber : byText);
+  for (let i = 0; i < n; i++) rawSet(L, t, i + 1, elements[i]!);
   return true;
 }
 
@@ -84,12 +80,6 @@ function byText(a: TValue, b: TValue): number {
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
-function* sortByLua(L: LuaState, t: Table, elements: TValue[]): NativeGenerator {
-  yield* new Quicksort(L, t, elements).sort(1, elements.length - 1);
-  putBack(L, t, elements);
-  return 0;
-}
-
 /** Compares two plain values or raises; what __lt does not cover. */
 function compareAsLua(L: LuaState): number {
   lua_pushboolean(L, Boolean(lua_compare(L, 1, 2, LESS)));
@@ -99,28 +89,25 @@ function compareAsLua(L: LuaState): number {
 class Quicksort {
   readonly #L: LuaState;
   readonly #table: Table;
-  readonly #a: TValue[];
   readonly #byFunction: boolean;
   readonly #toll: Toll;
 
-  constructor(L: LuaState, table: Table, elements: TValue[]) {
+  constructor(L: LuaState, table: Table) {
     this.#L = L;
     this.#table = table;
-    this.#a = elements;
     this.#byFunction = !isAbsent(L, 2);
     this.#toll = new Toll(L);
   }
 
-  /** Element `i`; a wrong order function leads past the ends, into the table itself. */
+  /** Element `i`, as it is now; a wrong order function leads past the ends. */
   #at(i: number): TValue {
-    if (i >= 1 && i < this.#a.length) return this.#a[i]!;
     return rawGet(this.#table, i) ?? NIL;
   }
 
   #swap(i: number, j: number): void {
-    const element = this.#at(i);
-    this.#a[i] = this.#at(j);
-    this.#a[j] = element;
+    const element = copyOf(this.#at(i));
+    rawSet(this.#L, this.#table, i, this.#at(j));
+    rawSet(this.#L, this.#table, j, element);
   }
 
   /** Whether x < y; undefined when Lua must be asked: then everything for the call has been pushed. */
@@ -160,7 +147,7 @@ class Quicksort {
       if (yield* this.#isLess(this.#at(middle), this.#at(l))) this.#swap(middle, l);
       else if (yield* this.#isLess(this.#at(u), this.#at(middle))) this.#swap(middle, u);
       if (u - l === 2) return;
-      const pivot = this.#at(middle);
+      const pivot = copyOf(this.#at(middle));
       this.#swap(middle, u - 1);
       // Now a[l] <= pivot == a[u - 1] <= a[u]; the elements from l + 1 to u - 2 are to be divided.
       let i = l;

@@ -150,8 +150,9 @@ function concat(L: LuaState): number {
   if (total > 4096) machine.onString(L, total);
   const out = new Uint8Array(total);
   let at = 0;
-  for (const part of parts) {
-    if (at > 0 || part !== parts[0]) {
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i]!;
+    if (i > 0) {
       out.set(separator, at);
       at += separator.length;
     }
