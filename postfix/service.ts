@@ -18,8 +18,8 @@ export interface ServiceOptions {
   readonly scratch: Scratch;
   /** `[postfix] config_dir`. */
   readonly configDirectory: string;
-  /** Texts of script files by name, such as { "SMTPSVR.LUA": "..." }; byte strings. */
-  readonly scripts: Readonly<Record<string, string>>;
+  /** A directory of scripts, or texts of script files by name, such as { "SMTPSVR.LUA": "..." }; byte strings. */
+  readonly scripts: string | Readonly<Record<string, string>>;
   /** Further lines of postlua.toml: keys first, then tables other than [postfix] and [milter]. */
   readonly config?: string;
   /** Default 1. */
@@ -45,6 +45,7 @@ export class PostluaService {
   readonly lines: LogLine[] = [];
   readonly #options: ServiceOptions;
   readonly #directory: string;
+  readonly #scriptsDirectory: string;
   #process: ChildProcess | undefined;
   #exited: Promise<number | null> = Promise.resolve(null);
 
@@ -55,7 +56,8 @@ export class PostluaService {
     for (const name of ["", "scripts", "data", "log", "data/saved"]) {
       mkdirSync(this.#path(name), { recursive: true });
     }
-    this.setScripts(options.scripts);
+    this.#scriptsDirectory = typeof options.scripts === "string" ? options.scripts : this.#path("scripts");
+    if (typeof options.scripts !== "string") this.setScripts(options.scripts);
   }
 
   /** Starts `postlua serve`; resolves when the socket takes connections from Postfix. */
@@ -98,7 +100,7 @@ export class PostluaService {
     await this.stop();
   }
 
-  /** Replaces all script files; takes effect at the next start. */
+  /** Replaces the service's own script files; takes effect at the next start. */
   setScripts(scripts: Readonly<Record<string, string>>): void {
     for (const name of readdirSync(this.#path("scripts"))) rmSync(this.#path("scripts", name));
     for (const [name, text] of Object.entries(scripts)) {
@@ -153,7 +155,7 @@ export class PostluaService {
 
   #configuration(): string {
     return `
-scripts_dir = "${this.#path("scripts")}"
+scripts_dir = "${this.#scriptsDirectory}"
 data_dir = "${this.#path("data")}"
 log_dir = "${this.#path("log")}"
 save_dir = "${this.#path("data/saved")}"
