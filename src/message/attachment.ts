@@ -1,15 +1,24 @@
 /**
- * The attachments of a message: which parts are some, what they are called,
- * how large they are decoded, and their bytes.
+ * The attachments of a message: what they are called, how large they are
+ * decoded, and their bytes.
  *
- * A part is an attachment when it is no container of parts and its header
- * says so, gives it a file name, or makes it anything but text. Attached
- * messages count, and so do the attachments inside them.
+ * A MIME part is one when it is no container of parts and its header says so,
+ * gives it a file name, or makes it anything but text. Attached messages
+ * count, and so do the attachments inside them. Text that is none is searched
+ * for files written into it (uuencode, BinHex); a TNEF part is listed, and so
+ * is what it holds. Never an error: what cannot be read as it claims to be is
+ * listed as an ordinary MIME attachment.
  */
+import libmime from "libmime";
+import { HqxReader } from "./binhex.ts";
+import { bytesFrom, type EmbeddedFile, type FileReader, readText } from "./embedded.ts";
 import type { MimePart } from "./part.ts";
 import type { MessageStore } from "./store.ts";
+import { tnefFiles } from "./tnef.ts";
 import { decoded, decodedSize } from "./transfer.ts";
+import { UuReader } from "./uuencode.ts";
 
+/** Files in text are UUE and BINHEX, whole parts in these encodings MIMEUUE and MIMEBINHEX, files inside TNEF are TNEF. */
 export type AttachmentType = "MIME" | "UUE" | "BINHEX" | "MIMEUUE" | "MIMEBINHEX" | "TNEF";
 
 export interface Attachment {
@@ -17,41 +26,128 @@ export interface Attachment {
   readonly section: number;
   /** UTF-8 byte string as the sender wrote it, so not safe as a file name; "" when there is none. */
   readonly name: string;
-  /** "image/png" */
+  /** "image/png"; for files in text and TNEF that do not say, what the name suggests. */
   readonly mimeType: string;
   /** Bytes, decoded. */
   readonly size: number;
   readonly type: AttachmentType;
   readonly part: MimePart;
+  /** Which of the files of its type in the part, from 0. */
+  readonly index: number;
+  /** For TNEF: where the first byte lies in the decoded part. */
+  readonly offset: number;
 }
 
-/** In document order. Reads the body of each attachment once, to count. */
-export function attachments(store: MessageStore, parts: readonly MimePart[]): Attachment[] {
-  const found: Attachment[] = [];
+/** What is asked of a store here. */
+type Source = Pick<MessageStore, "chunks">;
+type Found = Pick<Attachment, "name" | "mimeType" | "size" | "type"> & { index?: number; offset?: number };
+
+const UUENCODE = /^(x-)?uu(e|encode)$/;
+const BINHEX_TYPES = /^application\/(mac-binhex(40)?|binhex4?)$/;
+const TNEF_TYPES = /^application\/(vnd\.)?ms-tnef$/;
+const TNEF_NAME = /^winmail\.dat$/i;
+
+/** In document order. Reads the body of each attachment and of each text once. */
+export function attachments(store: Source, parts: readonly MimePart[]): Attachment[] {
+  const list: Attachment[] = [];
   for (const [index, part] of parts.entries()) {
-    if (!isAttachment(part)) continue;
-    found.push({
-      section: index + 1,
-      name: part.contentDispositionFilename || part.contentTypeFilename,
-      mimeType: `${part.contentType}/${part.contentSubtype}`,
-      size: decodedSize(part.encoding, store.chunks(part.bodyStart, part.end)),
-      type: "MIME",
-      part,
-    });
+    for (const found of filesOf(store, part))
+      list.push({ section: index + 1, part, index: 0, offset: 0, ...found });
   }
-  return found;
+  return list;
 }
 
 /** The decoded bytes of an attachment, in pieces. */
-export function decode(store: MessageStore, attachment: Attachment): Iterable<Buffer> {
-  const { part } = attachment;
+export function decode(store: Source, attachment: Attachment): Iterable<Buffer> {
+  const { part, type, index, offset, size } = attachment;
+  const body = bodyOf(store, part);
+  switch (type) {
+    case "UUE":
+    case "MIMEUUE":
+      return bytesFrom(body, new UuReader(index));
+    case "BINHEX":
+    case "MIMEBINHEX":
+      return bytesFrom(body, new HqxReader(type === "MIMEBINHEX", index));
+    case "TNEF":
+      return range(body, offset, offset + size);
+    case "MIME":
+      return body;
+  }
+}
+
+function filesOf(store: Source, part: MimePart): Found[] {
+  if (part.contentType === "multipart") return [];
+  const mimeType = `${part.contentType}/${part.contentSubtype}`;
+  const name = part.contentDispositionFilename || part.contentTypeFilename;
+  if (UUENCODE.test(part.encoding)) {
+    const file = firstFile(store, part, new UuReader());
+    if (file) return [{ name: name || file.name, mimeType, size: file.size, type: "MIMEUUE" }];
+  }
+  if (BINHEX_TYPES.test(mimeType)) {
+    const file = firstFile(store, part, new HqxReader(true));
+    if (file) return [{ name: name || file.name, mimeType, size: file.size, type: "MIMEBINHEX" }];
+  }
+  if (!isAttachment(part)) return filesInText(store, part);
+  const size = decodedSize(part.encoding, store.chunks(part.bodyStart, part.end));
+  const whole: Found = { name, mimeType, size, type: "MIME" };
+  return TNEF_TYPES.test(mimeType) || TNEF_NAME.test(name) ? [whole, ...filesInTnef(store, part)] : [whole];
+}
+
+function firstFile(store: Source, part: MimePart, reader: FileReader): EmbeddedFile | undefined {
+  readText(bodyOf(store, part), [reader]);
+  return reader.files[0];
+}
+
+function filesInText(store: Source, part: MimePart): Found[] {
+  const uu = new UuReader();
+  const hqx = new HqxReader(false);
+  readText(bodyOf(store, part), [uu, hqx]);
+  const listed =
+    (type: AttachmentType) =>
+    ({ name, size }: EmbeddedFile, index: number): Found => ({
+      name,
+      mimeType: typeByName(name),
+      size,
+      type,
+      index,
+    });
+  return [...uu.files.map(listed("UUE")), ...hqx.files.map(listed("BINHEX"))];
+}
+
+function filesInTnef(store: Source, part: MimePart): Found[] {
+  return tnefFiles(Buffer.concat([...bodyOf(store, part)])).map(({ name, mimeType, start, end }, index) => ({
+    name,
+    mimeType: mimeType || typeByName(name),
+    size: end - start,
+    type: "TNEF",
+    index,
+    offset: start,
+  }));
+}
+
+function bodyOf(store: Source, part: MimePart): Iterable<Buffer> {
   return decoded(part.encoding, store.chunks(part.bodyStart, part.end));
 }
 
 function isAttachment(part: MimePart): boolean {
-  if (part.contentType === "multipart") return false;
   if (part.contentDispositionFilename !== "" || part.contentTypeFilename !== "") return true;
   // RFC 2183 section 2.8: an unknown disposition is to be treated as "attachment".
   if (part.contentDisposition !== "" && part.contentDisposition !== "inline") return true;
   return part.contentType !== "text";
+}
+
+function typeByName(name: string): string {
+  return libmime.detectMimeType(name);
+}
+
+/** The bytes [start, end) of what `pieces` are together. */
+function* range(pieces: Iterable<Buffer>, start: number, end: number): Generator<Buffer> {
+  let at = 0;
+  for (const piece of pieces) {
+    const from = Math.max(start - at, 0);
+    const to = Math.min(end - at, piece.length);
+    if (from < to) yield piece.subarray(from, to);
+    at += piece.length;
+    if (at >= end) return;
+  }
 }

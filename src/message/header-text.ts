@@ -35,6 +35,11 @@ export function decodeHeaderText(raw: string): string {
   return oneLine(decodeWords(readable(unfold(raw)))).trim();
 }
 
+/** A file name found outside of headers, as one line of UTF-8. Nothing in it is decoded. */
+export function fileName(raw: string): string {
+  return oneLine(readable(raw)).trim();
+}
+
 /** Removes the line ends of folds; the white space after them stays (RFC 5322 section 2.2.3). */
 export function unfold(raw: string): string {
   return raw.includes("\n") ? raw.replace(/\r?\n/g, "") : raw;

@@ -7,8 +7,6 @@
 
 const LF = 0x0a;
 const CR = 0x0d;
-const DASH = 0x2d;
-const LF_DASHES = Buffer.from("\n--");
 /** A line over several chunks is shown without what exceeds this. */
 const MAX_LINE = 128 * 1024;
 
@@ -26,13 +24,15 @@ export interface Line {
 }
 
 export interface LineReader {
-  /** Asked before each line: all lines, those that begin with "--" (others may be shown too), or no more. */
-  readonly wants: "all" | "dashed" | "none";
+  /** Asked before each line: all lines, those that begin with the prefix (others may be shown too), or no more. */
+  readonly wants: "all" | "prefixed" | "none";
   line(line: Line): void;
 }
 
 export class LineScanner {
   readonly #reader: LineReader;
+  readonly #prefix: Buffer;
+  readonly #lineEndAndPrefix: Buffer;
   readonly #line: Line;
   /** Offset of the chunk in the whole, and the last two bytes before it. */
   #offset: number;
@@ -42,9 +42,11 @@ export class LineScanner {
   readonly #carry: Buffer[] = [];
   #carryLength = 0;
 
-  /** `offset`: where the first chunk lies in the whole; a CRLF is taken to stand before it. */
-  constructor(reader: LineReader, offset: number) {
+  /** `prefix` is not empty. `offset`: where the first chunk lies in the whole; a CRLF is taken to stand before it. */
+  constructor(reader: LineReader, prefix: string, offset = 0) {
     this.#reader = reader;
+    this.#prefix = Buffer.from(prefix, "latin1");
+    this.#lineEndAndPrefix = Buffer.from(`\n${prefix}`, "latin1");
     this.#offset = offset;
     this.#before = (CR << 8) | LF;
     this.#line = { bytes: Buffer.alloc(0), start: 0, end: 0, offset: 0, next: 0, endBefore: 0 };
@@ -55,8 +57,8 @@ export class LineScanner {
     while (pos < chunk.length) {
       const wants = this.#reader.wants;
       if (wants === "none") break;
-      if (this.#midLine || (wants === "dashed" && !mayBeDashed(chunk, pos))) {
-        pos = this.#seekDashes(chunk, pos);
+      if (this.#midLine || (wants === "prefixed" && !this.#mayHavePrefix(chunk, pos))) {
+        pos = this.#seekPrefix(chunk, pos);
         continue;
       }
       const newline = chunk.indexOf(LF, pos);
@@ -112,16 +114,23 @@ export class LineScanner {
     this.#show(bytes, 0, bytes.length, next);
   }
 
-  /** From inside a line: the start of the next line that begins with "--", or may in the next chunk. */
-  #seekDashes(chunk: Buffer, pos: number): number {
-    const found = chunk.indexOf(LF_DASHES, pos);
+  /** From inside a line: the start of the next line with the prefix, or of one that may have it in the next chunk. */
+  #seekPrefix(chunk: Buffer, pos: number): number {
+    const found = chunk.indexOf(this.#lineEndAndPrefix, pos);
     this.#midLine = false;
     if (found >= 0) return found + 1;
-    const last = chunk.length - 1;
-    if (chunk[last] === LF) return chunk.length;
-    if (chunk[last] === DASH && last > pos && chunk[last - 1] === LF) return last;
+    const tail = Math.max(pos, chunk.length - this.#prefix.length);
+    const newline = chunk.subarray(tail).lastIndexOf(LF);
+    if (newline >= 0 && this.#mayHavePrefix(chunk, tail + newline + 1)) return tail + newline + 1;
     this.#midLine = true;
     return chunk.length;
+  }
+
+  /** True when the line at `pos` begins with the prefix as far as the chunk shows it. */
+  #mayHavePrefix(chunk: Buffer, pos: number): boolean {
+    const end = Math.min(this.#prefix.length, chunk.length - pos);
+    for (let i = 0; i < end; i++) if (chunk[pos + i] !== this.#prefix[i]) return false;
+    return true;
   }
 
   #lineEndBefore(chunk: Buffer, pos: number): number {
@@ -130,8 +139,4 @@ export class LineScanner {
     const lastButOne = pos > 1 ? chunk[pos - 2]! : pos === 1 ? this.#before & 0xff : this.#before >> 8;
     return lastButOne === CR ? 2 : 1;
   }
-}
-
-function mayBeDashed(chunk: Buffer, pos: number): boolean {
-  return chunk[pos] === DASH && (pos + 1 === chunk.length || chunk[pos + 1] === DASH);
 }

@@ -40,7 +40,7 @@ export function structure(store: MessageSource, limits: MimeLimits = MIME_LIMITS
     disposition: value("content-disposition"),
     encoding: value("content-transfer-encoding"),
   });
-  const scanner = new LineScanner(tree, store.bodyStart);
+  const scanner = new LineScanner(tree, "--", store.bodyStart);
   for (const chunk of store.chunks(store.bodyStart)) {
     if (tree.wants === "none") break;
     scanner.push(chunk);
@@ -74,7 +74,7 @@ const HEADER_KEYS = new Map<string, keyof PartHeader>([
 ]);
 
 class PartTree implements LineReader {
-  wants: "all" | "dashed" | "none" = "all";
+  wants: "all" | "prefixed" | "none" = "all";
   readonly #limits: MimeLimits;
   readonly #parts: PartDraft[] = [];
   readonly #stack: Open[] = [];
@@ -140,7 +140,7 @@ class PartTree implements LineReader {
 
   /** The header of the part on top is over; what it says decides how its body is read. */
   #endHeader(bodyStart: number): void {
-    this.wants = "dashed";
+    this.wants = "prefixed";
     const open = this.#stack.at(-1)!;
     const part = open.part;
     part.bodyStart = bodyStart;

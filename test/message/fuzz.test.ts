@@ -32,7 +32,11 @@ const TOKENS = [
   "Content-Type: multipart/mixed; boundary=b\r\n\r\n",
   "Content-Type: message/rfc822\r\n\r\n",
   "\r\n\r\n",
-  "begin 644 x\r\n",
+  "\nbegin 644 x\r\n!80``\n",
+  "\nend\n",
+  '(This file must be converted\n:"QPZ,Q*TEJ"849K868&$33#3"3d!!!!!f+KSC@aXEj',
+  "Content-Transfer-Encoding: x-uuencode\r\n",
+  "Content-Type: application/mac-binhex40\r\n",
 ];
 
 function mutate(bytes: Buffer, random: Random): Buffer {

@@ -83,6 +83,18 @@ const BOMBS: [what: string, text: () => string][] = [
     "quoted-printable of white space",
     () => `Content-Type: a/b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n${fill(" ")}`,
   ],
+  ["begin lines that begin nothing", () => `\r\n${fill("begin 644 x\r\n")}`],
+  ["uuencoded files without bytes", () => `\r\n${fill("begin 644 x\r\n`\r\nend\r\n")}`],
+  ["one uuencoded file of lines of one byte", () => `\r\nbegin 644 x\r\n${fill("!80``\r\n")}`],
+  ["BinHex announcements", () => `\r\n${fill("(This file must be converted\r\n:!\r\n")}`],
+  [
+    "BinHex runs",
+    () => `\r\n(This file must be converted\r\n:"QPZ,Q*TEJ"849K868&$33!!)!!!!!!f+KS${fill("rrrr!rrr\r\n")}`,
+  ],
+  [
+    "a TNEF of nothing",
+    () => `Content-Type: application/ms-tnef\r\n\r\nx\x9f>"4\x12${fill("\x02\x0f\x80\0\0\0\0\0\0\0\0")}`,
+  ],
 ];
 
 for (const [what, text] of BOMBS) {
