@@ -59,15 +59,32 @@ export class Task {
   /** CPU milliseconds of the turns that are over. */
   cpuMs = 0;
   turnStart = 0;
+  /** On the clock of performance.now(). */
+  readonly started = performance.now();
   breach: Breach | null = null;
   /** An exception that is neither Lua's nor a breach: a bug of ours. */
   failure: unknown = null;
   #nextLook = SLICE;
+  #controller: AbortController | undefined;
+  #over = false;
 
   constructor(session: Session, budget: Budget, thread: LuaState) {
     this.session = session;
     this.budget = budget;
     this.thread = thread;
+  }
+
+  /** Aborted when the callback is over, however it ends. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#over) this.#controller.abort();
+    return this.#controller.signal;
+  }
+
+  /** Tells those who still work for the callback that nobody waits for them. */
+  over(): void {
+    this.#over = true;
+    this.#controller?.abort();
   }
 
   /** Adds `steps`; now and then compares everything with the limits. */
@@ -86,9 +103,15 @@ export class Task {
     const { budget } = this;
     if (this.steps > budget.instructions)
       this.exceed(L, "instructions", `more than ${budget.instructions} instructions`);
-    const cpuMs = this.cpuMs + performance.now() - this.turnStart;
+    const now = performance.now();
+    if (now - this.started > budget.wallMs) this.throwBreach(L, this.wallBreach());
+    const cpuMs = this.cpuMs + now - this.turnStart;
     if (cpuMs > budget.cpuMs) this.exceed(L, "cpu", `more than ${budget.cpuMs} ms of CPU time`);
     this.session.memory.look(this, L);
+  }
+
+  wallBreach(): Breach {
+    return new Breach("budget", "wall", `budget exceeded: more than ${this.budget.wallMs} ms`);
   }
 
   spendString(L: LuaState, bytes: number): void {

@@ -66,8 +66,8 @@ export interface DialectParts {
   chunkName(source: TString): string;
 }
 
-/** Names no program can use. */
-const ENVIRONMENT = "(globals)";
+/** Names no program can use. The first is the upvalue that holds a function's globals. */
+export const ENVIRONMENT = "(globals)";
 const HIDDEN = "(hidden)";
 /** The constant that stands for the function that packs arguments into `arg`. */
 export const PACK = "(pack)";

@@ -57,6 +57,11 @@ export class Wait {
   constructor(promise: Promise<unknown>) {
     this.promise = promise;
   }
+
+  fail(error: unknown): void {
+    this.failed = true;
+    this.error = error;
+  }
 }
 
 interface Run {
@@ -84,8 +89,7 @@ function drive(L: LuaState, run: Run): number {
     } else if ("wait" in todo) {
       run.wait = new Wait(todo.wait);
       if (lua_isyieldable(L)) yieldToHost(L, run.wait, run, goOn);
-      run.wait.failed = true;
-      run.wait.error = cannotWait(todo.wait);
+      run.wait.fail(cannotWait(todo.wait));
     } else if (lua_isyieldable(L)) yieldToHost(L, TURN, run, goOn);
   }
 }

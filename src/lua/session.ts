@@ -6,6 +6,7 @@
 import { Breach, taskOf } from "./budget.ts";
 import type { Dialect } from "./lexer.ts";
 import type { Memory } from "./memory.ts";
+import type { Safety } from "./safety.ts";
 import type { LuaState, Table } from "./vm.ts";
 
 /** Something to close when the environment ends, an open file. */
@@ -28,6 +29,7 @@ export interface Session {
   readonly resources: Set<Resource>;
   /** Where print goes; whole lines, with their "\n". */
   print(text: string): void;
+  readonly safety: Safety;
   /** What libraries keep for the environment, by library: io its default files. */
   readonly library: Map<string, unknown>;
   /** The table of globals that callbacks start with; setfenv(0, t) changes it. */

@@ -13,7 +13,7 @@
  */
 import { createRequire } from "node:module";
 import { fromBytes, toBytes } from "../bytes.ts";
-import { makeDialect, PACK } from "./dialect.ts";
+import { ENVIRONMENT, makeDialect, PACK } from "./dialect.ts";
 import type { Dialect } from "./lexer.ts";
 import { numberToString, stringToNumber } from "./numbers.ts";
 import { finishPrototype, type OpcodeFacts } from "./prototype.ts";
@@ -25,6 +25,7 @@ import type {
   LuaState,
   Native,
   Table,
+  TableEntry,
   TString,
   TValue,
 } from "./vm-types.ts";
@@ -457,6 +458,8 @@ export function compile(
   return true;
 }
 
+export const opcodeNames: Readonly<Record<string, number>> = OpCodesI;
+
 const TABLE: number = defs.constant_types.LUA_TTABLE;
 
 // ---------------------------------------------------------------- values and strings for the layers above
@@ -494,6 +497,18 @@ export function textOfString(string: TString): string {
   return hashOf(string);
 }
 
+/** A Lua string of bytes that nobody changes afterwards, for values from the host, which no script pays for. */
+export function ownedString(bytes: Uint8Array): TString {
+  return new LuaString(null, bytes);
+}
+
+/** The byte string of a slot that holds a string or a number, else undefined. */
+export function slotText(slot: TValue | undefined): string | undefined {
+  if (slot === undefined) return undefined;
+  if (slot.ttisstring()) return hashOf(slot.value as TString);
+  return (slot.type & 0x0f) === LUA_TNUMFLT ? numberToString(slot.value as number) : undefined;
+}
+
 /** Pushes a byte string. */
 export function pushText(L: LuaState, text: string): void {
   if (text.length >= MANY_BYTES) machine.onString(L, text.length);
@@ -520,6 +535,27 @@ export function newTable(L: LuaState): Table {
   return ltable.luaH_new(L);
 }
 
+/** A table with these string keys, in this order. */
+export function newTableOf(L: LuaState, entries: readonly (readonly [TString, number, unknown])[]): Table {
+  const table: Table = ltable.luaH_new(L);
+  let last: TableEntry | undefined;
+  for (const [key, tag, value] of entries) {
+    const entry: TableEntry = {
+      key: newValue(LUA_TLNGSTR, key),
+      value: newValue(tag, value),
+      p: last,
+      n: undefined,
+    };
+    if (last === undefined) table.f = entry;
+    else last.n = entry;
+    last = entry;
+    table.strong.set(hashOf(key), entry);
+  }
+  table.l = last;
+  table.flags = 0;
+  return table;
+}
+
 /** t[key] without metamethods; undefined for nil. `key` is a byte string, number or boolean. */
 export function rawGet(t: Table, key: string | number | boolean): TValue | undefined {
   return t.strong.get(key)?.value;
@@ -535,6 +571,11 @@ export function rawSet(L: LuaState, t: Table, key: string | number | boolean, va
 /** Equality without metamethods. */
 export function rawEqual(a: TValue, b: TValue): boolean {
   return lvm.luaV_rawequalobj(a, b) === 1;
+}
+
+/** Which upvalue of a function is its environment. */
+export function environmentIndex(prototype: LClosure["p"]): number {
+  return prototype.upvalues.findIndex((upvalue) => upvalue.name.hash === ENVIRONMENT);
 }
 
 /** Makes a closure of a compiled main function with `globals` as its environment. */
