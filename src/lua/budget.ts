@@ -8,6 +8,7 @@
  * catch. Our own library functions never catch it, and the hook throws it
  * again until the callback is gone.
  */
+import { currentLine } from "./frames.ts";
 import type { Session } from "./session.ts";
 import { LUA, type LuaState, lua_isyieldable, lua_sethook, lua_yieldk, machine } from "./vm.ts";
 
@@ -168,6 +169,7 @@ function hook(L: LuaState): void {
   const task = L.task as Task | null;
   if (task === null) return;
   task.steps += SLICE;
+  task.session.monitor?.at(currentLine(L));
   task.look(L);
   if (lua_isyieldable(L)) {
     L.wait = TURN;

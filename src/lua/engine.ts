@@ -10,6 +10,7 @@ import type { HostModule } from "./host.ts";
 import type { Dialect } from "./lexer.ts";
 import { makeLibrary } from "./library.ts";
 import { Memory } from "./memory.ts";
+import type { Monitor } from "./monitor.ts";
 import { type LuaScript, makeScript } from "./script.ts";
 import { compile, type LClosure, lua_pop, mainThread, slotAt, slotText } from "./vm.ts";
 
@@ -27,6 +28,7 @@ export interface EngineOptions {
   readonly maxStringBytes?: number;
   /** What all scripts of the process and the process itself may hold, in bytes; beyond it, callbacks that ask for more end. */
   readonly maxMemoryBytes?: number;
+  readonly monitor?: Monitor;
 }
 
 export interface OpenOptions {
@@ -58,6 +60,7 @@ export class LuaEngine {
       dataDir: options.dataDir,
       scriptsDir: options.scriptsDir,
       maxStringBytes: options.maxStringBytes ?? DEFAULT_MAX_STRING,
+      monitor: options.monitor,
     };
   }
 

@@ -8,6 +8,7 @@ import { fromLua, toLua } from "./convert.ts";
 import { ScriptError } from "./errors.ts";
 import { type Library, type OpenLibrary, openLibrary } from "./library.ts";
 import type { Memory } from "./memory.ts";
+import type { Monitor } from "./monitor.ts";
 import { Run, type RunOwner } from "./run.ts";
 import { Safety } from "./safety.ts";
 import type { LuaScript } from "./script.ts";
@@ -37,6 +38,7 @@ export interface EnvironmentParts {
   readonly dataDir: string;
   readonly scriptsDir: string;
   readonly maxStringBytes: number;
+  readonly monitor: Monitor | undefined;
 }
 
 export interface EnvironmentOptions {
@@ -77,6 +79,7 @@ export class LuaEnvironment {
       context: options.context,
       maxStringBytes: parts.maxStringBytes,
       memory: parts.memory,
+      monitor: parts.monitor,
       resources: new Set<Resource>(),
       print: options.print,
       safety: new Safety(opened.globals, opened.tables),

@@ -6,7 +6,7 @@
  */
 import { Breach, type Task, taskOf } from "./budget.ts";
 import { fromLua, toLua } from "./convert.ts";
-import { runningName } from "./frames.ts";
+import { currentLine, runningName } from "./frames.ts";
 import { type HostCall, type HostFunction, LuaRaise } from "./host.ts";
 import { cannotWait, raise, Wait, yieldToHost } from "./native.ts";
 import { numberToString, stringToNumber } from "./numbers.ts";
@@ -87,7 +87,9 @@ class Call implements HostCall {
 /** Makes a native function of a host function; `name` is what it is known as when Lua does not tell. */
 export function hostNative(name: string, fn: HostFunction): Native {
   return (L) => {
-    const call = new Call(L, taskOf(L) as Task, name);
+    const task = taskOf(L) as Task;
+    task.session.monitor?.at(currentLine(L));
+    const call = new Call(L, task, name);
     let results: ReturnType<HostFunction>;
     try {
       results = fn(call);

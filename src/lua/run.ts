@@ -68,6 +68,8 @@ export class Run {
     const { mt } = thread.l_G;
     const outer = mt[LUA.STRING];
     mt[LUA.STRING] = this.#owner.stringMetatable;
+    const { monitor, context } = task.session;
+    monitor?.enter(context, this.#owner.scriptName, this.callback);
     this.#inside = true;
     task.turnStart = performance.now();
     let status: number;
@@ -76,6 +78,7 @@ export class Run {
     } finally {
       this.#inside = false;
       mt[LUA.STRING] = outer;
+      monitor?.leave();
       task.cpuMs += performance.now() - task.turnStart;
     }
     if (task.failure !== null) return this.#end({ error: task.failure }, false);

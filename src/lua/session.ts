@@ -6,6 +6,7 @@
 import { Breach, taskOf } from "./budget.ts";
 import type { Dialect } from "./lexer.ts";
 import type { Memory } from "./memory.ts";
+import type { Monitor } from "./monitor.ts";
 import type { Safety } from "./safety.ts";
 import type { LuaState, Table } from "./vm.ts";
 
@@ -25,6 +26,8 @@ export interface Session {
   /** Longest string there may be, in bytes. */
   readonly maxStringBytes: number;
   readonly memory: Memory;
+  /** Told what is running. */
+  readonly monitor: Monitor | undefined;
   /** Open files and the like; see openResource(). */
   readonly resources: Set<Resource>;
   /** Where print goes; whole lines, with their "\n". */
