@@ -79,7 +79,9 @@ export class MilterClient {
     this.#socket = socket;
     socket.on("data", (chunk: Buffer) => this.#receive(chunk));
     socket.on("error", (error) => this.#fail(error));
-    socket.on("close", () => this.#fail(new Error("the filter closed the connection")));
+    const closed = () => this.#fail(new Error("the filter closed the connection"));
+    socket.on("end", closed);
+    socket.on("close", closed);
   }
 
   async negotiate(offer: Offer = POSTFIX_OFFER): Promise<MilterResponse & { kind: "optneg" }> {

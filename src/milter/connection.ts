@@ -35,6 +35,8 @@ export interface ConnectionOptions extends DecoderOptions {
 
 const IDLE_MS = 7_200_000;
 const PROGRESS_MS = 10_000;
+/** How long a closed connection waits for its peer to take the last replies. */
+const LINGER_MS = 2_000;
 /** Packets of up to this many bytes in all are joined rather than written as a vector. */
 const JOIN_LIMIT = 16_384;
 
@@ -220,16 +222,18 @@ export class MilterConnection {
     this.#ended = true;
     clearTimeout(this.#idleTimer);
     const finishing = this.#session.finish(cause, error);
-    this.#closeSocket(cause);
+    this.#closeSocket();
     Promise.resolve(finishing).then(() => {
       clearTimeout(this.#stopTimer);
       this.#resolveClosed(cause);
     });
   }
 
-  #closeSocket(cause: CloseCause): void {
-    if (cause === "error" && this.#socket.writableLength === 0) this.#socket.destroy();
-    else this.#socket.end(() => this.#socket.destroy());
+  /** What was written still goes out, unless the peer does not take it. */
+  #closeSocket(): void {
+    const socket = this.#socket;
+    socket.end(() => socket.destroy());
+    if (socket.writableLength > 0) setTimeout(() => socket.destroy(), LINGER_MS).unref();
   }
 
   #flush(): void {

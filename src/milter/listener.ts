@@ -9,8 +9,9 @@
  */
 
 import { lookup } from "node:dns/promises";
-import { chmodSync, chownSync, lstatSync, readFileSync, type Stats, unlinkSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, unlinkSync } from "node:fs";
 import { createServer, connect as dial, type Server, type Socket } from "node:net";
+import { dirname } from "node:path";
 import { type MilterAddress, parseAddress } from "./address.ts";
 import type { Transport } from "./filter.ts";
 
@@ -127,8 +128,12 @@ function withUmask(mask: number, action: () => void): void {
 }
 
 async function removeStale(path: string): Promise<void> {
-  const found = statOrNothing(path);
-  if (found === undefined) return;
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) {
+    // Node reports this as a lack of permission.
+    if (!existsSync(dirname(path))) throw systemError("ENOENT", `there is no folder ${dirname(path)}`);
+    return;
+  }
   if (!found.isSocket()) throw systemError("EEXIST", `${path} exists and is not a socket`);
   const outcome = await tryConnect(path);
   if (outcome === "connected") {
@@ -139,10 +144,6 @@ async function removeStale(path: string): Promise<void> {
     throw systemError(outcome, `cannot tell whether another program is listening on ${path}: ${outcome}`);
   }
   unlinkSync(path);
-}
-
-function statOrNothing(path: string): Stats | undefined {
-  return lstatSync(path, { throwIfNoEntry: false });
 }
 
 /** "connected", or the code of the system's error. */

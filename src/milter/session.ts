@@ -51,6 +51,7 @@ export class MilterSession {
   #event = "";
   /** The event whose reply the MTA waits for. */
   #owed: ReplyEvent | undefined;
+  #progressTimer: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(options: SessionOptions, sink: PacketSink) {
@@ -91,6 +92,7 @@ export class MilterSession {
    */
   finish(cause: CloseCause, error?: Error): Wait {
     this.#closed = true;
+    clearInterval(this.#progressTimer);
     const ended = this.#order.open ? this.#endTransaction(this.#order.lastCause()) : undefined;
     return ended === undefined ? this.#close(cause, error) : ended.then(() => this.#close(cause, error));
   }
@@ -278,15 +280,14 @@ export class MilterSession {
     if (this.#owed === undefined || (progress === "endOfMessage" && this.#owed !== "eom")) {
       return await promise;
     }
-    const timer = setInterval(() => {
-      if (this.#closed) return;
+    this.#progressTimer = setInterval(() => {
       this.#sink.write(PACKET_PROGRESS);
       this.#sink.flush();
     }, progressMs);
     try {
       return await promise;
     } finally {
-      clearInterval(timer);
+      clearInterval(this.#progressTimer);
     }
   }
 
