@@ -19,6 +19,7 @@ import {
   toText,
 } from "./native.ts";
 import { numberToString } from "./numbers.ts";
+import type { Resource } from "./session.ts";
 import { isFailure, type SystemFailure } from "./system-error.ts";
 import {
   LUA,
@@ -66,8 +67,18 @@ export function ioOf(L: LuaState): Io {
   return io;
 }
 
+/** Closes files that scripts have dropped without closing them, some time after. */
+const dropped = new FinalizationRegistry<{ file: LuaFile; resources: Set<Resource> }>(
+  ({ file, resources }) => {
+    resources.delete(file);
+    file.close();
+  },
+);
+
+/** Pushes a new handle of an open file. */
 export function pushFile(L: LuaState, file: LuaFile): void {
   lua_newuserdata(L, 0).file = file;
+  dropped.register(slotAt(L, -1)!.value as object, { file, resources: sessionOf(L).resources });
   pushSlot(L, newValue(LUA.TABLE, ioOf(L).metatable));
   lua_setmetatable(L, -2);
 }
@@ -233,7 +244,6 @@ const fileMethods: Record<string, Native> = {
   read: (L) => readFormats(L, fileAt(L, 1), 2),
   seek,
   write: (L) => writeTexts(L, fileAt(L, 1), 2, slotAt(L, 1)!),
-  /** The machine has no finalisers; open files are closed with their environment. */
   __gc(L) {
     const file = isFile(L, 1) ?? argError(L, 1, "bad file");
     sessionOf(L).resources.delete(file);

@@ -8,7 +8,7 @@
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { NIL, typeAt } from "./arguments.ts";
+import { NIL, PAUSE, typeAt } from "./arguments.ts";
 import { taskOf } from "./budget.ts";
 import { type LuaFile, openFile, openScratchFile } from "./file.ts";
 import { pathOf, pathsToRead } from "./file-names.ts";
@@ -27,8 +27,11 @@ import {
 } from "./io-file.ts";
 import {
   argError,
+  charge,
   checkBytes,
+  generatorNative,
   isAbsent,
+  type NativeGenerator,
   openResource,
   optBytes,
   raise,
@@ -36,7 +39,18 @@ import {
   toText,
 } from "./native.ts";
 import { isFailure, type SystemFailure } from "./system-error.ts";
-import { LUA, type LuaState, lua_pushnil, type Native, newValue, pushSlot, pushText, slotAt } from "./vm.ts";
+import {
+  LUA,
+  type LuaState,
+  lua_pop,
+  lua_pushnil,
+  type Native,
+  newValue,
+  pushSlot,
+  pushText,
+  slotAt,
+  type TValue,
+} from "./vm.ts";
 
 /** Opens a file by its name in a script and registers it with the environment. */
 function open(L: LuaState, name: string, mode: string): LuaFile | SystemFailure {
@@ -52,6 +66,27 @@ function open(L: LuaState, name: string, mode: string): LuaFile | SystemFailure 
   return result;
 }
 
+/**
+ * `open`, which opens a file. When the environment has as many open as it may,
+ * those go first that the script has dropped without closing them.
+ */
+function withRoom(open: Native): Native {
+  const openLater = generatorNative(function* (L): NativeGenerator {
+    charge(L, COLLECTION_STEPS);
+    sessionOf(L).memory.collect();
+    // The files are closed by tasks of their own.
+    for (let turn = 0; turn < 3; turn++) yield PAUSE;
+    return open(L);
+  });
+  return (L) => {
+    const most = taskOf(L)?.budget.openFiles ?? Number.POSITIVE_INFINITY;
+    return sessionOf(L).resources.size < most ? open(L) : openLater(L);
+  };
+}
+
+/** A collection takes as long as about this many instructions. */
+const COLLECTION_STEPS = 1_000_000;
+
 /** The default file, which must be there and open. */
 function defaultFile(L: LuaState, which: "input" | "output"): LuaFile {
   const { [which]: slot } = ioOf(L);
@@ -60,27 +95,36 @@ function defaultFile(L: LuaState, which: "input" | "output"): LuaFile {
   return fileAt(L, -1);
 }
 
+/** What was written to the old default output goes out now: scripts often drop it without closing it. */
+function replace(L: LuaState, which: "input" | "output", handle: TValue): void {
+  const io = ioOf(L);
+  const old = io[which];
+  io[which] = newValue(handle.type, handle.value);
+  if (old === undefined) return;
+  pushSlot(L, old);
+  isFile(L, -1)?.flush();
+  lua_pop(L, 1);
+}
+
 /** io.input and io.output: sets the default when there is an argument, returns it. */
 function defaultSetter(which: "input" | "output", mode: string): Native {
-  return (L) => {
+  return withRoom((L) => {
     const io = ioOf(L);
     if (!isAbsent(L, 1)) {
       const name = toText(L, 1);
       if (name === undefined) {
         fileAt(L, 1);
-        const slot = slotAt(L, 1)!;
-        io[which] = newValue(slot.type, slot.value);
+        replace(L, which, slotAt(L, 1)!);
       } else {
         const file = open(L, name, mode);
         if (isFailure(file)) return argError(L, 1, `${name}: ${file.message}`);
         pushFile(L, file);
-        const slot = slotAt(L, -1)!;
-        io[which] = newValue(slot.type, slot.value);
+        replace(L, which, slotAt(L, -1)!);
       }
     }
     pushSlot(L, io[which] ?? NIL);
     return 1;
-  };
+  });
 }
 
 function write(L: LuaState): number {
@@ -109,24 +153,24 @@ export const ioFunctions: Record<string, Native> = {
     return pushOutcome(L, defaultFile(L, "output").flush());
   },
   input: defaultSetter("input", "r"),
-  lines,
-  open(L) {
+  lines: withRoom(lines),
+  open: withRoom((L) => {
     const name = checkBytes(L, 1);
     const file = open(L, name, optBytes(L, 2, "r"));
     if (isFailure(file)) return pushFailure(L, file, name);
     pushFile(L, file);
     return 1;
-  },
+  }),
   output: defaultSetter("output", "w"),
   popen: (L) => raise(L, "io.popen is disabled"),
   read: (L) => readFormats(L, defaultFile(L, "input"), 1, -1),
-  tmpfile(L) {
+  tmpfile: withRoom((L) => {
     const file = openScratchFile(join(tmpdir(), `lua_${randomBytes(12).toString("hex")}`));
     if (isFailure(file)) return pushFailure(L, file);
     openResource(L, file);
     pushFile(L, file);
     return 1;
-  },
+  }),
   type(L) {
     const file = isFile(L, 1);
     if (file === undefined) lua_pushnil(L);

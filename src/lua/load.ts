@@ -13,6 +13,7 @@ import {
   raise,
   sessionOf,
 } from "./native.ts";
+import { temporaryNames } from "./os.ts";
 import { readScript } from "./script-files.ts";
 import {
   compile,
@@ -53,7 +54,8 @@ function load(L: LuaState, source: string | Uint8Array, name: string): boolean {
 
 /** Pushes the function and returns 0, or the message and returns why: no such file, or a mistake in it. */
 function loadFile(L: LuaState, name: string): "" | "file" | "syntax" {
-  const bytes = readScript(sessionOf(L), name);
+  const session = sessionOf(L);
+  const bytes = readScript(session, name, temporaryNames(session));
   if (typeof bytes !== "string") return load(L, bytes, `@${name}`) ? "" : "syntax";
   pushBytes(L, `cannot read ${name}: ${bytes}`);
   return "file";

@@ -39,8 +39,7 @@ export class Memory {
     if (held() <= this.maxBytes) return;
     const now = performance.now();
     if (now - this.#lastCollection > MS_BETWEEN_COLLECTIONS) {
-      this.#collector()();
-      this.#lastCollection = performance.now();
+      this.collect();
       if (held() <= this.maxBytes) return;
     }
     const limit = Math.round(this.maxBytes / 1024 / 1024);
@@ -50,12 +49,14 @@ export class Memory {
     );
   }
 
-  #collector(): () => void {
+  /** Collects garbage, whatever it costs. */
+  collect(): void {
     if (this.#collect === undefined) {
       setFlagsFromString("--expose-gc");
       this.#collect = runInNewContext("gc") as () => void;
     }
-    return this.#collect;
+    this.#collect();
+    this.#lastCollection = performance.now();
   }
 }
 

@@ -21,6 +21,7 @@ import {
   optBytes,
   optNumber,
   raise,
+  type Session,
   sessionOf,
 } from "./native.ts";
 import { failureOf } from "./system-error.ts";
@@ -139,6 +140,27 @@ function timeValue(n: number): number {
   return Math.trunc(n) || 0;
 }
 
+const TEMPORARY = "os.tmpname";
+
+/** The names that os.tmpname has given to this environment. */
+export function temporaryNames({ library }: Session): Set<string> {
+  let names = library.get(TEMPORARY) as Set<string> | undefined;
+  if (names === undefined) {
+    names = new Set();
+    library.set(TEMPORARY, names);
+  }
+  return names;
+}
+
+function tmpname(L: LuaState): number {
+  charge(L, 1000);
+  // Nobody can guess it, so nobody can be there first; the file is the script's to make.
+  const name = encodeText(join(tmpdir(), `lua_${randomBytes(12).toString("hex")}`));
+  temporaryNames(sessionOf(L)).add(name);
+  pushText(L, name);
+  return 1;
+}
+
 function disabled(name: string): Native {
   return (L) => raise(L, `${name} is disabled`);
 }
@@ -168,9 +190,5 @@ export const osFunctions: Record<string, Native> = {
   rename,
   setlocale: disabled("os.setlocale"),
   time,
-  tmpname(L) {
-    // Nobody can guess it, so nobody can be there first; the file is the script's to make.
-    pushText(L, encodeText(join(tmpdir(), `lua_${randomBytes(12).toString("hex")}`)));
-    return 1;
-  },
+  tmpname,
 };

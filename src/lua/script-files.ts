@@ -18,9 +18,18 @@ export interface ScriptRoots {
   readonly scriptsDir: string;
 }
 
-/** The contents of the script called `name` (a byte string), or why it cannot be had. */
-export function readScript(roots: ScriptRoots, name: string): Uint8Array | string {
+/**
+ * The contents of the script called `name` (a byte string), or why it cannot be
+ * had. `temporary` names are those that os.tmpname has given out: scripts write
+ * code there and load it.
+ */
+export function readScript(
+  roots: ScriptRoots,
+  name: string,
+  temporary: ReadonlySet<string> = new Set(),
+): Uint8Array | string {
   const text = decodeText(name);
+  if (temporary.has(name)) return readFile(text);
   if (text === "" || text.includes("\0")) return "No such file or directory";
   let problem = "No such file or directory";
   for (const root of new Set([roots.dataDir, roots.scriptsDir])) {
