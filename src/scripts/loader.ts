@@ -8,10 +8,11 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fromBytes } from "../bytes.ts";
+import { fromBytes, toBytes } from "../bytes.ts";
 import type { Budget } from "../lua/budget.ts";
-import type { LuaEngine, LuaScript } from "../lua/engine.ts";
+import type { LuaEngine } from "../lua/engine.ts";
 import { ScriptError } from "../lua/errors.ts";
+import type { LuaScript } from "../lua/script.ts";
 
 export type ScriptState =
   | { readonly kind: "absent" }
@@ -37,15 +38,50 @@ export async function loadScript(
   try {
     const path = findScript(directory, name);
     if (path === undefined) return { kind: "absent" };
-    const source = readScript(path, name);
-    const script = engine.compile(name, path, source);
-    const callbacks = await tryOut(engine, script, candidates, budget);
-    const text = fromBytes(source);
-    return { kind: "loaded", loaded: { script, callbacks, mentions: (word) => text.includes(word) } };
+    const text = { name, path, source: fromBytes(readScript(path, name)) };
+    return {
+      kind: "loaded",
+      loaded: knownScript(engine, text, await tryScript(engine, text, candidates, budget)),
+    };
   } catch (error) {
     if (error instanceof ScriptError) return { kind: "broken", error };
     throw error;
   }
+}
+
+/** A script's text, a byte string, and where it came from. */
+export interface ScriptText {
+  readonly name: string;
+  readonly path: string;
+  readonly source: string;
+}
+
+/**
+ * Compiles a text and runs its top level once in a scratch environment.
+ * @returns those of `candidates` that it defines
+ * @throws ScriptError
+ */
+export async function tryScript(
+  engine: LuaEngine,
+  text: ScriptText,
+  candidates: Iterable<string>,
+  budget: Budget,
+): Promise<string[]> {
+  const script = engine.compile(text.name, text.path, toBytes(text.source));
+  // Printing here would repeat what every session prints from its own top level.
+  const scratch = engine.open(script, { context: {}, budget, print: () => {} });
+  try {
+    await scratch.start();
+    return [...candidates].filter((name) => scratch.has(name));
+  } finally {
+    scratch.close();
+  }
+}
+
+/** A script that was tried before: compiled, and nothing of it run. @throws ScriptError of kind "syntax" */
+export function knownScript(engine: LuaEngine, text: ScriptText, callbacks: Iterable<string>): LoadedScript {
+  const script = engine.compile(text.name, text.path, toBytes(text.source));
+  return { script, callbacks: new Set(callbacks), mentions: (word) => text.source.includes(word) };
 }
 
 /**
@@ -85,20 +121,4 @@ function unreadable(name: string, path: string, error: unknown): ScriptError {
     line: 0,
     traceback: "",
   });
-}
-
-async function tryOut(
-  engine: LuaEngine,
-  script: LuaScript,
-  candidates: Iterable<string>,
-  budget: Budget,
-): Promise<Set<string>> {
-  // Printing here would repeat what every session prints from its own top level.
-  const scratch = engine.open(script, { context: {}, budget, print: () => {} });
-  try {
-    await scratch.start();
-    return new Set([...candidates].filter((name) => scratch.has(name)));
-  } finally {
-    scratch.close();
-  }
 }

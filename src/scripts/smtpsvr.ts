@@ -7,7 +7,8 @@
  * the script fails or returns something of the wrong type.
  */
 import type { Budget } from "../lua/budget.ts";
-import type { LuaEngine, LuaEnvironment } from "../lua/engine.ts";
+import type { LuaEngine } from "../lua/engine.ts";
+import type { LuaEnvironment } from "../lua/environment.ts";
 import type { LuaInput, LuaValue } from "../lua/values.ts";
 import { LuaTable, truthy, typeName } from "../lua/values.ts";
 import type { LoadedScript } from "./loader.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { LuaScript } from "../../src/lua/engine.ts";
 import { ScriptError } from "../../src/lua/errors.ts";
+import type { LuaScript } from "../../src/lua/script.ts";
 import { SMTPSVR } from "../../src/scripts/callbacks.ts";
 import type { ScriptState } from "../../src/scripts/loader.ts";
 import { filterNeeds } from "../../src/serve/milter-door.ts";
