@@ -7,12 +7,7 @@
  */
 import type { Writable } from "node:stream";
 import winston from "winston";
-import { decodeText } from "./bytes.ts";
-
-export type LogLevel = "error" | "warn" | "info" | "debug";
-
-/** Values of a log line; byte strings are made readable, undefined and "" are left out. */
-export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
+import { jsonLine, type LogFields, type LogLevel, textLine } from "./log-line.ts";
 
 export interface Log {
   error(event: string, fields?: LogFields): void;
@@ -36,7 +31,9 @@ export function createLog(options: LogOptions): Log {
   const text = options.text ?? options.stream.isTTY === true;
   const colour = options.stream.isTTY === true && process.env.NO_COLOR === undefined;
   const format = winston.format((info) => {
-    info[MESSAGE] = text ? textLine(info, colour) : jsonLine(info);
+    info[MESSAGE] = text
+      ? coloured(info, colour)
+      : jsonLine(info.level, String(info.message), info.fields as LogFields);
     return info;
   })();
   const logger = winston.createLogger({
@@ -52,30 +49,8 @@ export function createLog(options: LogOptions): Log {
   return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug") };
 }
 
-function jsonLine(info: winston.Logform.TransformableInfo): string {
-  const line: Record<string, unknown> = {
-    time: new Date().toISOString(),
-    level: info.level,
-    event: info.message,
-  };
-  for (const [key, value] of Object.entries(info.fields as LogFields)) {
-    if (value !== undefined && value !== "")
-      line[key] = typeof value === "string" ? decodeText(value) : value;
-  }
-  return JSON.stringify(line);
-}
-
-function textLine(info: winston.Logform.TransformableInfo, colour: boolean): string {
-  let line = `${new Date().toISOString()} ${info.level} ${String(info.message)}`;
-  for (const [key, value] of Object.entries(info.fields as LogFields)) {
-    if (value !== undefined && value !== "") line += ` ${key}=${quoted(value)}`;
-  }
+function coloured(info: winston.Logform.TransformableInfo, colour: boolean): string {
+  const line = textLine(info.level, String(info.message), info.fields as LogFields);
   const start = COLOURS[info.level] ?? "";
   return colour && start !== "" ? `${start}${line}\x1b[0m` : line;
-}
-
-function quoted(value: string | number | boolean): string {
-  if (typeof value !== "string") return String(value);
-  const text = decodeText(value);
-  return /^[\w.:@/+<>-]+$/.test(text) ? text : JSON.stringify(text);
 }

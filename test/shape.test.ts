@@ -19,7 +19,8 @@ const LAYERS: readonly (readonly string[])[] = [
   ["helpers"],
   ["lua", "message", "net"],
   ["config"],
-  ["log.ts", "bytes.ts"],
+  ["log.ts"],
+  ["log-line.ts", "bytes.ts"],
 ];
 
 /** Folders that may be taken out and used alone: what lies in them imports nothing of ours from outside. */
