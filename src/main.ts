@@ -43,6 +43,7 @@ function program(): Command {
     .description("VPOP3 Lua mail scripting for Postfix")
     .version(packageVersion())
     .addHelpText("after", EXIT_CODES)
+    .enablePositionalOptions()
     .showHelpAfterError()
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EX_USAGE));
 
@@ -108,7 +109,6 @@ function program(): Command {
       process.exitCode = await runScript(config, script, args);
     });
 
-  postlua.enablePositionalOptions();
   postlua.command("worker", { hidden: true }).action(runWorker);
   return postlua;
 }
