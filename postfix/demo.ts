@@ -93,7 +93,8 @@ async function talk(stage: Stage, act: Act): Promise<{ recipient: string; messag
     return text;
   };
   show(greeting.text);
-  await client.command("EHLO client.test");
+  print("   C: EHLO client.test");
+  show((await client.command("EHLO client.test")).lines[0] ?? "");
   await say("MAIL FROM:<alice@client.test>");
   const recipient = await say(`RCPT TO:<${act.recipient}>`);
   let message = "";

@@ -122,7 +122,10 @@ async function run(options: Options): Promise<number> {
   if (options.once) return 0;
   live = true;
   print(invitation(postfix.port));
+  // Neither the sink nor the two programs keep this process alive by themselves.
+  const alive = setInterval(() => {}, 3_600_000);
   await ended;
+  clearInterval(alive);
   print("\nstopping");
   live = false;
   return 0;
