@@ -1,14 +1,13 @@
 #!/usr/bin/env node
-/** The command line: what each command is called and takes. The work is in commands/ and serve/. */
+/**
+ * The command line: what each command is called and takes. The work is in
+ * commands/ and serve/; each command loads only what it needs.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { Command } from "commander";
-import { check } from "./commands/check.ts";
-import { directoriesFor, runScript } from "./commands/run.ts";
-import { tryMessage } from "./commands/try.ts";
+import type { tryMessage } from "./commands/try.ts";
 import { type Config, ConfigError, completeConfig, loadConfig, parseConfig } from "./config/load.ts";
 import type { ConfigFile } from "./config/schema.ts";
-import { serve } from "./serve/serve.ts";
-import { runWorker } from "./serve/worker.ts";
 
 const DEFAULT_CONFIG = "/etc/postlua/postlua.toml";
 const EX_USAGE = 64;
@@ -58,6 +57,7 @@ function program(): Command {
     )
     .action(async (options: { config: string; workers?: number }) => {
       const config = await loadConfig(options.config);
+      const { serve } = await import("./serve/serve.ts");
       process.exitCode = await serve({ ...config, workers: options.workers ?? config.workers });
     });
 
@@ -68,6 +68,7 @@ function program(): Command {
     .option("--json", "machine-readable output", false)
     .addHelpText("after", "\nExit codes: 0 no errors, 1 a script is broken, 78 wrong configuration")
     .action(async (options: { config: string; json: boolean }) => {
+      const { check } = await import("./commands/check.ts");
       process.exitCode = await check(await loadConfig(options.config), options.json);
     });
 
@@ -90,6 +91,7 @@ function program(): Command {
     .action(async (options: Common & Parameters<typeof tryMessage>[1] & { scripts?: string }) => {
       const config = await configFor(options);
       const scripts = options.scripts === undefined ? {} : { scripts_dir: options.scripts };
+      const { tryMessage } = await import("./commands/try.ts");
       process.exitCode = await tryMessage({ ...config, ...scripts }, options);
     });
 
@@ -105,11 +107,15 @@ function program(): Command {
       "\nExit codes: 0 the script ended, 1 it failed or could not be read; errors go to standard error",
     )
     .action(async (script: string, args: string[], options: Common) => {
+      const { directoriesFor, runScript } = await import("./commands/run.ts");
       const config = await configFor(options, directoriesFor(script));
       process.exitCode = await runScript(config, script, args);
     });
 
-  postlua.command("worker", { hidden: true }).action(runWorker);
+  postlua.command("worker", { hidden: true }).action(async () => {
+    const { runWorker } = await import("./serve/worker.ts");
+    runWorker();
+  });
   return postlua;
 }
 
