@@ -28,7 +28,7 @@ until Ctrl-C. No mail leaves the machine; a system Postfix is left alone.
   --once         leave after the three messages
   --help         this text
 
-Exit codes: 0 done, or ended by Ctrl-C or SIGTERM
+Exit codes: 0 done, or ended by Ctrl-C or SIGTERM (130 by a second one)
             1 a message was not treated as the example script says
             ${EX_USAGE} wrong usage
             ${EX_UNAVAILABLE} cannot run here: not root, no Postfix, or the port is taken
@@ -46,10 +46,16 @@ const paint: Paint = (style, text) => {
 };
 const print = (text: string) => void process.stdout.write(`${text}\n`);
 
-/** Resolves at the first of the signals that end a program. */
+/** Resolves at the first of the signals that end a program; the second ends it at once. */
 function asked(): Promise<void> {
   return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => resolve());
+    let times = 0;
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+      process.on(signal, () => {
+        if (++times > 1) process.exit(130);
+        resolve();
+      });
+    }
   });
 }
 
