@@ -67,6 +67,10 @@ const LONG_OPEN = /\[(=*)\[/y;
 /** What a string runs through without a thought. */
 const PLAIN = /[^\\"'\n\r]+/y;
 
+const SEMICOLON = 59;
+const BRACE = 123;
+const COMMA = 44;
+const CLOSE = 41;
 const NEWLINE = 10;
 const RETURN = 13;
 const BACKSLASH = 92;
@@ -108,6 +112,12 @@ export class Lexer {
   readonly #fail: (message: string, near: string) => never;
   #at = 0;
   #previous = 0;
+  /** The token before may end an operand, so that `%` is the operator. */
+  #operandEnded = false;
+  /** The line on which the token before ended. */
+  #lastLine = 1;
+  /** Between `function` and the end of its parameters. */
+  #inHead = false;
 
   constructor(source: string, dialect: Dialect, fail: (message: string, near: string) => never) {
     this.#source = source;
@@ -120,8 +130,19 @@ export class Lexer {
 
   /** Reads the next token; names and strings leave their text in `value`, numbers their number. */
   next(value: TokenValue): number {
-    this.#previous = this.#scan(value);
-    return this.#previous;
+    this.#lastLine = this.line;
+    let token = this.#scan(value);
+    // Constructors could begin, and items be followed, by one: `{; x = 1}`, `{1, ;}`.
+    while (token === SEMICOLON && (this.#previous === BRACE || this.#previous === COMMA))
+      token = this.#scan(value);
+    if (token === TK.FUNCTION) this.#inHead = true;
+    this.#operandEnded = ENDS_OPERAND.has(token);
+    if (this.#inHead && token === CLOSE) {
+      this.#inHead = false;
+      this.#operandEnded = false;
+    }
+    this.#previous = token;
+    return token;
   }
 
   #scan(value: TokenValue): number {
@@ -172,8 +193,11 @@ export class Lexer {
         case 46:
           return this.#dots(value);
         case 37:
-          // `%name` was 4.0's way to name an upvalue, and 5.0 could be built to take it.
-          if (!ENDS_OPERAND.has(this.#previous) && isNameStart(source.charCodeAt(this.#at + 1))) {
+          // `%name` was 4.0's way to name an upvalue, and 5.0 can be built to take it.
+          if (
+            (!this.#operandEnded || this.line > this.#lastLine) &&
+            isNameStart(source.charCodeAt(this.#at + 1))
+          ) {
             this.#at++;
             continue;
           }
