@@ -18,7 +18,8 @@ import { createEngine } from "../serve/service.ts";
 const UNLIMITED: Budget = {
   instructions: Number.POSITIVE_INFINITY,
   cpuMs: Number.POSITIVE_INFINITY,
-  wallMs: Number.POSITIVE_INFINITY,
+  // The longest a timer can wait: 24 days.
+  wallMs: 2 ** 31 - 1,
   stringBytes: Number.POSITIVE_INFINITY,
   outputBytes: Number.POSITIVE_INFINITY,
   openFiles: 1024,
