@@ -24,7 +24,7 @@ import {
   type Session,
   sessionOf,
 } from "./native.ts";
-import { failureOf } from "./system-error.ts";
+import { failure, failureOf } from "./system-error.ts";
 import {
   LUA,
   type LuaState,
@@ -111,7 +111,7 @@ function time(L: LuaState): number {
 
 function remove(L: LuaState): number {
   const name = checkBytes(L, 1);
-  return changeFiles(L, name, () => {
+  return changeFiles(L, [name], () => {
     const path = pathOf(sessionOf(L), name);
     if (lstatSync(path).isDirectory()) rmdirSync(path);
     else unlinkSync(path);
@@ -122,11 +122,13 @@ function rename(L: LuaState): number {
   const from = checkBytes(L, 1);
   const to = checkBytes(L, 2);
   const session = sessionOf(L);
-  return changeFiles(L, from, () => renameSync(pathOf(session, from), pathOf(session, to)));
+  return changeFiles(L, [from, to], () => renameSync(pathOf(session, from), pathOf(session, to)));
 }
 
-/** true, or nil and what the system said of `name`. */
-function changeFiles(L: LuaState, name: string, change: () => void): number {
+/** true, or nil and what the system said, under the first of the names. */
+function changeFiles(L: LuaState, names: readonly [string, ...string[]], change: () => void): number {
+  const [name] = names;
+  if (names.some((text) => text.includes("\0"))) return pushFailure(L, failure("EINVAL"), name);
   try {
     change();
   } catch (error) {
