@@ -4,9 +4,9 @@
 # Runs before `npm run quickstart` and `npm test`, says nothing when there is
 # nothing to do, and may be run any number of times. Uses plain POSIX tools and
 # whatever npm the system has, because Node 24 is what it installs. Never
-# touches an installed Postfix, its configuration, or another mail server;
-# what it cannot install it names, and goes on: the programs that need it fail
-# in their own words.
+# touches an installed Postfix, its configuration, or another mail server. What
+# it cannot install it names; other users than root may go on without Postfix,
+# as most tests do.
 
 set -eu
 

@@ -4,7 +4,10 @@
  * for other users.
  */
 import { type TestContext, test } from "node:test";
-import { whyNoPostfix } from "../../postfix/layout.ts";
+import { type Parameters, whyNoPostfix } from "../../postfix/layout.ts";
+import { PrivatePostfix } from "../../postfix/private-instance.ts";
+import { PostluaService, type ServiceOptions } from "../../postfix/service.ts";
+import { Sink, type SinkOptions } from "../../postfix/sink.ts";
 
 let told = false;
 
@@ -18,4 +21,46 @@ export function postfixTest(name: string, body: (context: TestContext) => Promis
   if (!told) process.stderr.write(`\n*** ${skip}; tests on a real Postfix are skipped ***\n\n`);
   told = true;
   test(name, { skip }, () => {});
+}
+
+export interface ServedOptions extends Pick<ServiceOptions, "scripts" | "config" | "workers"> {
+  readonly mainCf?: Parameters;
+  readonly sink?: SinkOptions;
+}
+
+/** A private Postfix that asks postlua, with everything delivered to a sink. */
+export class Served {
+  readonly sink: Sink;
+  readonly postfix: PrivatePostfix;
+  readonly postlua: PostluaService;
+
+  private constructor(sink: Sink, postfix: PrivatePostfix, postlua: PostluaService) {
+    this.sink = sink;
+    this.postfix = postfix;
+    this.postlua = postlua;
+  }
+
+  static async start(options: ServedOptions): Promise<Served> {
+    const sink = await Sink.start(options.sink);
+    const postfix = PrivatePostfix.create({ sinkPort: sink.port });
+    const { scratch, configDirectory } = postfix;
+    const postlua = new PostluaService({ scratch, configDirectory, ...options });
+    const served = new Served(sink, postfix, postlua);
+    try {
+      await postfix.postconf({ smtpd_milters: postlua.milter, ...options.mainCf });
+      await Promise.all([postfix.start(), postlua.start()]);
+    } catch (error) {
+      await served[Symbol.asyncDispose]();
+      throw error;
+    }
+    return served;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Postfix first: its open sessions would hold up the orderly stop of postlua.
+    await this.postfix.stop();
+    await this.postlua.stop();
+    await this.postfix.remove();
+    await this.sink.stop();
+  }
 }

@@ -1,8 +1,7 @@
 /** Plays a golden conversation through a real Postfix with postlua attached, each conversation with its own pair. */
 import assert from "node:assert/strict";
-import { PrivatePostfix } from "../../postfix/private-instance.ts";
-import { PostluaService } from "../../postfix/service.ts";
-import { Sink, type SinkMessage } from "../../postfix/sink.ts";
+import type { PrivatePostfix } from "../../postfix/private-instance.ts";
+import type { SinkMessage } from "../../postfix/sink.ts";
 import { SmtpClient } from "../../postfix/smtp-client.ts";
 import {
   type ArrivedMessage,
@@ -13,18 +12,12 @@ import {
   patternText,
   type Step,
 } from "./conversation.ts";
+import { Served } from "./harness.ts";
 
 export async function replayThroughPostfix(conversation: Conversation): Promise<Outcome> {
-  await using sink = await Sink.start();
-  await using postfix = PrivatePostfix.create({ sinkPort: sink.port });
-  await using postlua = new PostluaService({
-    scratch: postfix.scratch,
-    configDirectory: postfix.configDirectory,
-    scripts: conversation.scripts,
-    config: conversation.config,
-  });
-  await postfix.postconf({ smtpd_milters: postlua.milter, ...conversation.mainCf });
-  await Promise.all([postfix.start(), postlua.start()]);
+  const { scripts, config, mainCf } = conversation;
+  await using served = await Served.start({ scripts, config, mainCf });
+  const { sink, postfix, postlua } = served;
   for (const part of conversation.clients) await playClient(conversation.file, part, postfix);
   const queue = await postfix.settled();
   assert.equal(await postlua.stop(), 0, `${conversation.file}: exit code of postlua`);
