@@ -16,6 +16,10 @@ export interface Log {
   debug(event: string, fields?: LogFields): void;
 }
 
+export interface AdjustableLog extends Log {
+  setLevel(level: LogLevel): void;
+}
+
 export interface LogOptions {
   readonly level: LogLevel;
   readonly stream: Writable & { isTTY?: boolean };
@@ -27,7 +31,7 @@ const MESSAGE = Symbol.for("message");
 const COLOURS: Record<string, string> = { error: "\x1b[31m", warn: "\x1b[33m", info: "", debug: "\x1b[2m" };
 
 /** A log that writes to `options.stream` through winston. */
-export function createLog(options: LogOptions): Log {
+export function createLog(options: LogOptions): AdjustableLog {
   const text = options.text ?? options.stream.isTTY === true;
   const colour = options.stream.isTTY === true && process.env.NO_COLOR === undefined;
   const format = winston.format((info) => {
@@ -46,7 +50,10 @@ export function createLog(options: LogOptions): Log {
     (event: string, fields: LogFields = {}) => {
       logger.log({ level, message: event, fields });
     };
-  return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug") };
+  const setLevel = (level: LogLevel) => {
+    logger.level = level;
+  };
+  return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug"), setLevel };
 }
 
 function coloured(info: winston.Logform.TransformableInfo, colour: boolean): string {

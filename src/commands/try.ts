@@ -3,12 +3,12 @@
  * same session core as real mail, without sockets and without a mail server.
  */
 import { readFileSync } from "node:fs";
-import { encodeText } from "../bytes.ts";
+import { decodeText, encodeText } from "../bytes.ts";
 import type { Config } from "../config/load.ts";
 import { createLog } from "../log.ts";
 import type { Edit } from "../message/edit.ts";
 import { MessageStore } from "../message/store.ts";
-import { type ScriptOutput, StreamOutput } from "../scripts/output.ts";
+import { errorEntry, type ScriptOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { Service } from "../serve/service.ts";
@@ -107,20 +107,22 @@ class Play {
 
   async #service(): Promise<Service> {
     const log = createLog({ level: "warn", stream: process.stderr, text: true });
-    const words = new StreamOutput((text) => {
-      if (this.#options.json) this.#printed.push(text);
-      else process.stdout.write(text.replace(/^(?=.)/gm, "    print: "));
-    });
     const output: ScriptOutput = {
-      print: (text) => words.print(text),
-      error: (entry) => {
+      print: (text) => {
+        if (this.#options.json) this.#printed.push(decodeText(text));
+        else process.stdout.write(decodeText(text).replace(/^(?=.)/gm, "    print: "));
+      },
+      error: (error, place) => {
         this.errors++;
-        if (!this.#options.json) process.stdout.write(entry.replace(/^(?=.)/gm, "    error: "));
+        if (this.#options.json) return;
+        process.stdout.write(decodeText(errorEntry(error, place)).replace(/^(?=.)/gm, "    error: "));
       },
     };
-    const service = new Service(this.#config, helperModules(this.#config, log), log, output, (call) => {
-      this.#calls.push(call);
-      if (!this.#options.json) process.stdout.write(showCall(call));
+    const service = new Service(this.#config, helperModules(this.#config, log), log, output, {
+      trace: (call) => {
+        this.#calls.push(call);
+        if (!this.#options.json) process.stdout.write(showCall(call));
+      },
     });
     await service.load();
     return service;
@@ -133,11 +135,12 @@ class Play {
     this.#steps.push({
       command,
       verdict: text,
-      calls: calls.map(({ callback, args, results, ms }) => ({
+      calls: calls.map(({ callback, args, results, ms, error }) => ({
         callback,
         args: args.map(jsonValue),
         results: results.map(jsonValue),
         ms,
+        failed: error !== undefined,
       })),
     });
     if (!this.#options.json) {
@@ -148,8 +151,9 @@ class Play {
   }
 }
 
-function showCall({ callback, args, results, ms }: CallTrace): string {
+function showCall({ callback, args, results, ms, error }: CallTrace): string {
   const given = args.map((arg) => showValue(arg)).join(", ");
+  if (error !== undefined) return `  ${callback}(${given})\n    failed after ${ms.toFixed(2)} ms\n`;
   const returned = results.length === 0 ? "nothing" : results.map((result) => showValue(result)).join(", ");
   return `  ${callback}(${given})\n    returned ${returned} in ${ms.toFixed(2)} ms\n`;
 }

@@ -86,6 +86,10 @@ export const CONFIG = z.strictObject({
     .enum(["tempfail", "accept", "reject"])
     .default("tempfail")
     .describe("what the client gets when a script fails: 451 4.3.0, no objection, or 554 5.3.0"),
+  watch_scripts: z
+    .boolean()
+    .default(true)
+    .describe("whether changed scripts are loaded by themselves; else by SIGHUP and `postlua reload` only"),
   client_networks: networks
     .default(["0.0.0.0/0", "::/0"])
     .describe("clients for which ValidClientAddress enters true; others are refused with 554"),
@@ -133,6 +137,22 @@ export const CONFIG = z.strictObject({
     })
     .prefault({})
     .describe("the milter listener"),
+  control: z
+    .strictObject({
+      socket: directory("unix socket that `postlua status` and `postlua reload` talk to; mode 0600").default(
+        "/run/postlua/control.sock",
+      ),
+    })
+    .prefault({})
+    .describe("the control socket"),
+  metrics: z
+    .strictObject({
+      listen: listenAddress
+        .optional()
+        .describe('address of the Prometheus metrics, such as "inet:9154@127.0.0.1"; default: none'),
+    })
+    .prefault({})
+    .describe("metrics for Prometheus"),
   http: z
     .strictObject({
       deny_networks: networks
@@ -172,7 +192,25 @@ export const CONFIG = z.strictObject({
       output_bytes: positive("bytes one callback may print", 1_048_576),
       open_files: positive("files one session may hold open", 64),
       max_string_bytes: positive("longest Lua string, bytes", 67_108_864),
-      worker_memory_mb: positive("memory of one worker process, megabytes", 1_024),
+      worker_memory_mb: z
+        .number()
+        .int("must be a whole number")
+        .min(192, "must be at least 192")
+        .default(1_024)
+        .describe(
+          "resident memory at which a worker process is killed, megabytes; its scripts get about half of it",
+        ),
+      watchdog_ms: z
+        .number()
+        .int("must be a whole number")
+        .min(200, "must be at least 200")
+        .default(5_000)
+        .describe("standstill after which a worker process is killed and replaced, milliseconds"),
+      script_deaths: positive(
+        "standstills and memory overflows in workers after which the script that ran there is switched off",
+        3,
+      ),
+      script_deaths_minutes: positive("time within which they count, minutes", 10),
       stop_timeout_ms: positive("time that an orderly stop leaves messages under way, milliseconds", 30_000),
     })
     .prefault({})

@@ -5,23 +5,26 @@
  * A full disk costs output, never mail: what cannot be written is dropped and
  * the problem is reported once a minute.
  */
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
+import { open, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { decodeText, toBytes } from "../bytes.ts";
+import { setTimeout } from "node:timers/promises";
+import { toBytes } from "../bytes.ts";
 import type { ScriptError } from "../lua/errors.ts";
 
 /** Where scripts' words go. Texts are byte strings. */
 export interface ScriptOutput {
   /** `text` as print made it, line end included. */
   print(text: string): void;
-  /** One entry for LUAERRORS.LOG, line ends included. */
-  error(entry: string): void;
+  /** A script's failure. */
+  error(error: ScriptError, place: ErrorPlace): void;
 }
 
 const ROTATE_BYTES = 16 * 1024 * 1024;
 const KEPT = 4;
 const FLUSH_MS = 200;
 const MAX_WAITING = 4 * 1024 * 1024;
+const REPORT_MS = 60_000;
+const CLOSE_MS = 2_000;
 
 /** Whose error it was. */
 export interface ErrorPlace {
@@ -45,8 +48,11 @@ export function errorEntry(error: ScriptError, place: ErrorPlace, now = new Date
   return `${facts.join(" ")}\n${text.replace(/^/gm, "    ")}\n`;
 }
 
-/** The files in `directory`; they are opened at the first word. `report` is told of problems, at most once a minute. */
-export class FileOutput implements ScriptOutput {
+/**
+ * The files in `directory`, for their one writer. `report` is told of problems, at most once a minute. Nothing
+ * waits for the disk: what it does not take in time is dropped.
+ */
+export class OutputFiles {
   readonly #out: RotatingFile;
   readonly #errors: RotatingFile;
 
@@ -55,46 +61,31 @@ export class FileOutput implements ScriptOutput {
     this.#errors = new RotatingFile(join(directory, "LUAERRORS.LOG"), report);
   }
 
+  /** For LUA.OUT; a byte string, as print made it. */
   print(text: string): void {
     this.#out.append(text);
   }
 
+  /** For LUAERRORS.LOG: what errorEntry() made. */
   error(entry: string): void {
     this.#errors.append(entry);
   }
 
-  /** Writes what waits and closes the files. */
-  close(): void {
-    this.#out.close();
-    this.#errors.close();
-  }
-}
-
-/** Output on a terminal, for the commands that play scripts by hand. */
-export class StreamOutput implements ScriptOutput {
-  readonly #write: (text: string) => void;
-
-  constructor(write: (text: string) => void) {
-    this.#write = write;
-  }
-
-  print(text: string): void {
-    this.#write(decodeText(text));
-  }
-
-  error(entry: string): void {
-    this.#write(decodeText(entry));
+  /** Resolves when what waits is written, or could not be, or the disk takes too long. */
+  async close(): Promise<void> {
+    const tooLong = setTimeout(CLOSE_MS, undefined, { ref: false });
+    await Promise.race([Promise.all([this.#out.finish(), this.#errors.finish()]), tooLong]);
   }
 }
 
 class RotatingFile {
   readonly #path: string;
   readonly #report: (problem: string) => void;
-  #fd: number | undefined;
-  #size = 0;
   #waiting: string[] = [];
   #waitingBytes = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #dropped = 0;
+  /** The flush that is planned or under way. */
+  #flush: Promise<void> | undefined;
   #reportedAt = Number.NEGATIVE_INFINITY;
 
   constructor(path: string, report: (problem: string) => void) {
@@ -103,57 +94,62 @@ class RotatingFile {
   }
 
   append(text: string): void {
-    if (this.#waitingBytes + text.length > MAX_WAITING) this.#flush();
+    if (this.#waitingBytes + text.length > MAX_WAITING) {
+      this.#dropped += text.length;
+      return;
+    }
     this.#waiting.push(text);
     this.#waitingBytes += text.length;
-    this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS);
+    this.#flush ??= setTimeout(FLUSH_MS).then(() => this.#write());
   }
 
-  close(): void {
-    this.#flush();
-    if (this.#fd !== undefined) closeSync(this.#fd);
-    this.#fd = undefined;
+  async finish(): Promise<void> {
+    // What is being written may leave more to write behind it.
+    while (this.#flush !== undefined) await this.#flush;
   }
 
-  #flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    if (this.#waiting.length === 0) return;
+  async #write(): Promise<void> {
     const bytes = toBytes(this.#waiting.join(""));
     this.#waiting = [];
     this.#waitingBytes = 0;
     try {
-      this.#fd ??= this.#open();
-      if (this.#size + bytes.length > ROTATE_BYTES && this.#size > 0) this.#rotate();
-      for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd as number, bytes, at);
-      this.#size += bytes.length;
+      await this.#append(bytes);
+      if (this.#dropped > 0) this.#problem(`takes output too slowly; ${this.#dropped} bytes are lost`);
+      this.#dropped = 0;
     } catch (error) {
-      const now = performance.now();
-      if (now - this.#reportedAt < 60_000) return;
-      this.#reportedAt = now;
-      this.#report(
-        `${this.#path} cannot be written (${(error as Error).message}); script output is lost meanwhile`,
-      );
+      this.#problem(`cannot be written (${(error as Error).message}); script output is lost meanwhile`);
     }
+    this.#flush = this.#waiting.length === 0 ? undefined : this.#write();
   }
 
-  #open(): number {
-    const fd = openSync(this.#path, "a", 0o640);
-    this.#size = fstatSync(fd).size;
-    return fd;
+  /** Opened anew each time: somebody may have moved or removed the file. */
+  async #append(bytes: Buffer): Promise<void> {
+    const file = await open(this.#path, "a", 0o640);
+    try {
+      const { size } = await file.stat();
+      if (size > 0 && size + bytes.length > ROTATE_BYTES) await this.#rotate();
+      else return await file.appendFile(bytes);
+    } finally {
+      await file.close();
+    }
+    await this.#append(bytes);
   }
 
-  #rotate(): void {
-    closeSync(this.#fd as number);
-    this.#fd = undefined;
+  async #rotate(): Promise<void> {
     for (let n = KEPT - 1; n > 0; n--) {
       const from = n === 1 ? this.#path : `${this.#path}.${n - 1}`;
       try {
-        renameSync(from, `${this.#path}.${n}`);
+        await rename(from, `${this.#path}.${n}`);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
       }
     }
-    this.#fd = this.#open();
+  }
+
+  #problem(text: string): void {
+    const now = performance.now();
+    if (now - this.#reportedAt < REPORT_MS) return;
+    this.#reportedAt = now;
+    this.#report(`${this.#path} ${text}`);
   }
 }

@@ -55,13 +55,16 @@ export interface Budgets {
   readonly message: Budget;
 }
 
-/** One call of a callback, for whoever wants to watch (`postlua try`). */
+/** One call of a callback, for whoever wants to watch. */
 export interface CallTrace {
+  readonly script: string;
   readonly callback: string;
   readonly args: readonly LuaInput[];
   readonly results: readonly LuaValue[];
   /** Milliseconds. */
   readonly ms: number;
+  /** What it threw; there are no results then. */
+  readonly error?: unknown;
 }
 
 export type Parameters = ReadonlyMap<string, string>;
@@ -193,8 +196,15 @@ export class SmtpScript {
   async #call(callback: string, args: readonly LuaInput[], budget?: Budget): Promise<LuaValue[]> {
     this.#hand();
     const since = performance.now();
-    const results = await this.#env.call(callback, args, { budget: budget ?? this.#budgets.callback });
-    this.#trace?.({ callback, args, results, ms: performance.now() - since });
+    const seen = { script: this.name, callback, args };
+    let results: LuaValue[];
+    try {
+      results = await this.#env.call(callback, args, { budget: budget ?? this.#budgets.callback });
+    } catch (error) {
+      this.#trace?.({ ...seen, results: [], ms: performance.now() - since, error });
+      throw error;
+    }
+    this.#trace?.({ ...seen, results, ms: performance.now() - since });
     this.#take(this.#origin(callback));
     return results;
   }

@@ -4,6 +4,7 @@ import type { Config } from "../config/load.ts";
 /** Bound once, when the service starts: addresses, processes, and the limits that processes are started with. */
 export const RESTART_KEYS: readonly string[] = [
   "log_dir",
+  "lua_dialect",
   "milter.listen",
   "milter.socket_mode",
   "milter.socket_group",

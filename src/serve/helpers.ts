@@ -5,11 +5,13 @@ import { directoryModule } from "../helpers/os-directory.ts";
 import { processModule } from "../helpers/os-process.ts";
 import { netModule } from "../helpers/vpop3net.ts";
 import type { Log } from "../log.ts";
+import type { LogFields } from "../log-line.ts";
 import type { HostModule } from "../lua/host.ts";
 import { Resolver } from "../net/dns.ts";
 import { HttpClient } from "../net/http.ts";
 import { Reach } from "../net/reach.ts";
 import { WhoisClient } from "../net/whois.ts";
+import type { SessionContext } from "../smtp/session.ts";
 
 export type HelperSettings = Pick<Config, "data_dir" | "dns" | "http">;
 
@@ -22,13 +24,19 @@ export function helperModules(config: HelperSettings, log: Log): HostModule[] {
       resolver,
       http: new HttpClient({ reach, timeoutMs, maxBytes: config.http.max_body_bytes }),
       whois: new WhoisClient({ reach, timeoutMs }),
-      debug: (line) => log.debug("helper", { problem: line }),
+      debug: (line, context) => log.debug("helper", { ...owner(context), problem: line }),
     }),
     processModule({
       dataDir: config.data_dir,
-      output: (program, line) => log.info("program", { program, line }),
+      output: (program, line, context) => log.info("program", { ...owner(context), program, line }),
     }),
     directoryModule({ dataDir: config.data_dir }),
     messageModule(),
   ];
+}
+
+/** Whose session a helper was called in; nobody's when a script is run by hand. */
+function owner(context: object): LogFields {
+  const { globals } = context as Partial<SessionContext>;
+  return { session: globals?.SessionID, queue: globals?.QueueID };
 }

@@ -1,15 +1,65 @@
-/** What primary and workers say to each other. Sockets travel with "connection". */
+/** What primary and workers say to each other, as JSON. Sockets travel with "connection"; texts are byte strings. */
+import type { MetricObjectWithValues, MetricValue } from "prom-client";
 import type { Config } from "../config/load.ts";
+import type { ScriptErrorDetails } from "../lua/errors.ts";
 import type { Transport } from "../milter/filter.ts";
 
+/** A script's text with what the trial found in it. */
+export interface ScriptVersion {
+  /** "SMTPSVR.LUA". */
+  readonly name: string;
+  readonly path: string;
+  readonly source: string;
+  /** Start of the text's SHA-256. */
+  readonly hash: string;
+  /** The file's modification time, ISO. */
+  readonly modified: string;
+  readonly callbacks: readonly string[];
+}
+
+/** A ScriptError on its way between processes. */
+export interface ScriptProblem {
+  readonly message: string;
+  readonly details: ScriptErrorDetails;
+}
+
+/** What a worker is to run under a script's name. */
+export type GivenScript =
+  | { readonly kind: "absent" }
+  | { readonly kind: "good"; readonly version: ScriptVersion }
+  | { readonly kind: "broken"; readonly problem: ScriptProblem };
+
+export type ScriptCandidate = Omit<ScriptVersion, "callbacks">;
+
 export type ToWorker =
-  | { readonly type: "init"; readonly config: Config; readonly text: boolean }
+  /** First of all, and again when the configuration has changed. */
+  | { readonly type: "init"; readonly config: Config; readonly text: boolean; readonly script: GivenScript }
+  /** For sessions that begin from now on. */
+  | { readonly type: "script"; readonly script: GivenScript }
+  /** Compile it, run its top level once, answer "tried". */
+  | { readonly type: "try"; readonly candidate: ScriptCandidate }
   /** `id` is acknowledged with "taken"; until then the primary keeps its own copy of the socket. */
   | { readonly type: "connection"; readonly id: number; readonly transport: Transport }
   | { readonly type: "stop"; readonly timeoutMs: number };
 
+/** A script's failure, for LUAERRORS.LOG and the status. */
+export interface ReportedError {
+  readonly entry: string;
+  readonly session: string;
+  readonly queue: string;
+  readonly problem: ScriptProblem;
+}
+
+/** A worker's figures since it started. */
+export interface Figures {
+  readonly open: number;
+  readonly metrics: MetricObjectWithValues<MetricValue<string>>[];
+}
+
 export type ToPrimary =
   | { readonly type: "ready" }
   | { readonly type: "taken"; readonly id: number }
+  | { readonly type: "tried"; readonly callbacks: readonly string[]; readonly problem?: ScriptProblem }
   | { readonly type: "print"; readonly text: string }
-  | { readonly type: "scriptError"; readonly entry: string };
+  | { readonly type: "scriptError"; readonly error: ReportedError }
+  | { readonly type: "figures"; readonly figures: Figures };

@@ -1,194 +1,315 @@
 /**
- * The primary process: listens, hands accepted sockets to workers, writes
- * LUA.OUT and LUAERRORS.LOG, and replaces workers that die. It never runs Lua.
- *
- * A socket stays here, too, until its worker has acknowledged it; when that
- * worker exits first, the next one gets it, so that no connection is lost.
+ * The primary process: listens, hands accepted sockets to workers (pool.ts),
+ * keeps the scripts' last good texts (script-library.ts), writes LUA.OUT and
+ * LUAERRORS.LOG, and answers `postlua status` and `postlua reload`. It never
+ * runs Lua, so that no script can stop it.
  */
-import { type ChildProcess, fork } from "node:child_process";
-import type { Socket } from "node:net";
-import type { Config } from "../config/load.ts";
-import type { Log } from "../log.ts";
-import type { Transport } from "../milter/filter.ts";
-import { SocketListener } from "../milter/listener.ts";
-import { FileOutput } from "../scripts/output.ts";
-import type { ToPrimary, ToWorker } from "./messages.ts";
+import { type Config, ConfigError, loadConfig } from "../config/load.ts";
+import type { AdjustableLog } from "../log.ts";
+import { OutputFiles } from "../scripts/output.ts";
+import { configChanges, withoutRestart } from "./config-changes.ts";
+import { ControlServer } from "./control.ts";
+import { DeathCount } from "./death-count.ts";
+import { DirectoryWatch } from "./directory-watch.ts";
+import { processLimits } from "./limits.ts";
+import { Listeners } from "./listeners.ts";
+import type { ScriptProblem, ToPrimary, ToWorker } from "./messages.ts";
+import { WorkerPool } from "./pool.ts";
+import { type Channels, countsAgainstScript, reportDeath, reportLoad, reportSwitchOff } from "./reports.ts";
+import { type LoadOutcome, ScriptSlot } from "./script-library.ts";
+import { SMTPSVR_FILE } from "./service.ts";
+import { Statistics } from "./statistics.ts";
+import { type ConfigReport, type ReloadReport, type Status, scriptReport, scriptStatus } from "./status.ts";
+import { Trial } from "./trial.ts";
+import type { Death, WorkerProcess } from "./worker-process.ts";
 
 const MAIN = new URL("../main.ts", import.meta.url).pathname;
-const BACKOFF_FIRST_MS = 100;
-const BACKOFF_MOST_MS = 10_000;
-/** A worker that has lived this long did not die of starting. */
-const SETTLED_MS = 10_000;
+/** A process that tries a script may die of other things than the script. */
+const FIRST_TRIES = 3;
 
-interface Waiting {
-  readonly id: number;
-  readonly socket: Socket;
-  readonly transport: Transport;
-}
-
-interface Worker {
-  readonly process: ChildProcess;
-  readonly startedAt: number;
-  ready: boolean;
-  readonly unacknowledged: Map<number, Waiting>;
+export interface PrimaryOptions {
+  /** The log is for people on a terminal. */
+  readonly text: boolean;
+  /** The program whose "worker" command is a worker. */
+  readonly workerEntry?: string;
 }
 
 export class Primary {
-  readonly #config: Config;
-  readonly #log: Log;
-  readonly #text: boolean;
-  readonly #output: FileOutput;
-  readonly #workers: Worker[] = [];
-  /** Accepted, and no worker ready yet. */
-  #waiting: Waiting[] = [];
-  #listeners: SocketListener[] = [];
-  #next = 0;
-  #connections = 0;
-  #failures = 0;
-  #stopping = false;
-  #allGone: () => void = () => {};
-  #firstReady: () => void = () => {};
+  readonly #options: PrimaryOptions;
+  readonly #log: AdjustableLog;
+  readonly #channels: Channels;
+  readonly #output: OutputFiles;
+  readonly #pool: WorkerPool;
+  readonly #trial: Trial;
+  readonly #statistics: Statistics;
+  readonly #script = new ScriptSlot(SMTPSVR_FILE);
+  readonly #deaths = new DeathCount();
+  readonly #startedAt = new Date();
+  /** Of each script's failures, the last. */
+  #lastError: Status["scripts"][number]["last_error"];
+  #config: Config;
+  #configLoadedAt = new Date();
+  /** Parameters that differ in the file and wait for a restart. */
+  #restartNeeded: readonly string[] = [];
+  #scriptLoadedAt: Date | undefined;
+  #listeners: Listeners | undefined;
+  readonly #controls: ControlServer[] = [];
+  #watch: DirectoryWatch | undefined;
+  #firstLoad: Promise<void> = Promise.resolve();
+  /** Reloads come one after another. */
+  #reloading: Promise<unknown> = Promise.resolve();
+  #stopping: Promise<void> | undefined;
 
-  constructor(config: Config, log: Log, text: boolean) {
+  constructor(config: Config, log: AdjustableLog, options: PrimaryOptions) {
     this.#config = config;
     this.#log = log;
-    this.#text = text;
-    this.#output = new FileOutput(config.log_dir, (problem) => log.error("output", { problem }));
+    this.#options = options;
+    this.#output = new OutputFiles(config.log_dir, (problem) => log.error("output", { problem }));
+    this.#channels = { log, output: this.#output };
+    const { silenceMs, memoryMb, heapMb } = processLimits(config);
+    const entry = options.workerEntry ?? MAIN;
+    const process = { entry, silenceMs: 2 * silenceMs, memoryMb, heapMb };
+    this.#trial = new Trial({
+      process,
+      init: () => ({ type: "init", config: this.#config, text: options.text, script: { kind: "absent" } }),
+      wallMs: config.limits.wall_ms,
+    });
+    this.#pool = new WorkerPool({
+      workers: config.workers,
+      process,
+      init: async () => {
+        // At the very start the scripts are still being tried.
+        await this.#firstLoad;
+        return this.#init();
+      },
+      hear: (worker, message) => this.#hear(worker, message),
+      died: (worker, death, restartMs) => this.#died(worker, death, restartMs),
+    });
+    this.#statistics = new Statistics({
+      workers: () => this.#pool.workers,
+      connections: () => this.#pool.connections,
+      pending: () => this.#pool.pending,
+    });
   }
 
   /**
-   * Listens and starts the workers; resolves when the first is ready.
+   * Listens, loads the scripts and starts the workers; resolves when the first is ready.
    * @throws Error naming the address when one cannot be listened on
    */
   async start(): Promise<void> {
     const { listen, socket_mode, socket_group } = this.#config.milter;
-    for (const address of listen) {
-      const listener = await SocketListener.open(address, {
+    this.#listeners = await Listeners.open(
+      {
+        addresses: listen,
         mode: Number.parseInt(socket_mode, 8),
         group: socket_group,
-        accept: (socket, transport) => this.#dispatch({ id: ++this.#connections, socket, transport }),
-      });
-      this.#listeners.push(listener);
-      this.#log.info("listening", { address });
-    }
-    const ready = new Promise<void>((resolve) => {
-      this.#firstReady = resolve;
-    });
-    for (let n = 0; n < this.#config.workers; n++) this.#fork();
-    await ready;
+        accept: (socket, transport) => this.#pool.accept(socket, transport),
+      },
+      this.#log,
+    );
+    await this.#openControls();
+    this.#watchScripts();
+    this.#firstLoad = this.#inTurn(() => this.#loadFirst());
+    await this.#pool.start();
   }
 
   /** Refuses new connections, lets messages under way finish within the time limit, then ends the workers. */
-  async stop(): Promise<void> {
-    if (this.#stopping) return;
-    this.#stopping = true;
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  /** Reads configuration and scripts again; what is wrong is refused, and the last good of it stays. */
+  reload(): Promise<ReloadReport> {
+    return this.#inTurn(async () => {
+      const config = await this.#reloadConfig();
+      return { config, scripts: [await this.#loadScript(true)] };
+    });
+  }
+
+  /** Scripts that were changed on disk. */
+  #reloadScripts(): void {
+    void this.#inTurn(() => this.#loadScript(false));
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#reloading.then(work);
+    this.#reloading = turn.catch((error: Error) => {
+      this.#log.error("reload", { problem: error.message });
+    });
+    return turn;
+  }
+
+  async #stop(): Promise<void> {
     const timeoutMs = this.#config.limits.stop_timeout_ms;
     this.#log.info("stopping", { timeout_ms: timeoutMs });
-    for (const listener of this.#listeners) await listener.close();
-    for (const { socket } of this.#waiting) socket.destroy();
-    if (this.#workers.length > 0) {
-      const gone = new Promise<void>((resolve) => {
-        this.#allGone = resolve;
-      });
-      for (const worker of this.#workers) this.#tell(worker, { type: "stop", timeoutMs });
-      const last = setTimeout(() => this.#killAll(), timeoutMs + 2_000);
-      await gone;
-      clearTimeout(last);
-    }
-    this.#output.close();
+    this.#watch?.close();
+    await this.#listeners?.close();
+    await this.#pool.stop(timeoutMs);
+    this.#trial.close();
+    for (const control of this.#controls) await control.close();
+    this.#statistics.close();
+    await this.#output.close();
     this.#log.info("stopped");
   }
 
-  #killAll(): void {
-    for (const worker of this.#workers) {
-      this.#log.error("worker does not stop, killed", { worker: worker.process.pid });
-      worker.process.kill("SIGKILL");
+  /** The service goes on without them: what they offer is not worth any mail. */
+  async #openControls(): Promise<void> {
+    const status = async () => this.#status();
+    const metrics = () => this.#statistics.metrics();
+    const reload = () => this.reload();
+    const open = async (address: string, commands: Parameters<typeof ControlServer.open>[1]) => {
+      try {
+        this.#controls.push(await ControlServer.open(address, commands));
+      } catch (error) {
+        this.#log.error("no control", { address, problem: (error as Error).message });
+      }
+    };
+    await open(`unix:${this.#config.control.socket}`, { status, reload, metrics });
+    const { listen } = this.#config.metrics;
+    if (listen !== undefined) await open(listen, { metrics });
+  }
+
+  #watchScripts(): void {
+    this.#watch?.close();
+    const { watch_scripts, scripts_dir } = this.#config;
+    this.#watch = watch_scripts ? new DirectoryWatch(scripts_dir, () => this.#reloadScripts()) : undefined;
+  }
+
+  async #loadFirst(): Promise<void> {
+    for (let n = 1; ; n++) {
+      const outcome = await this.#loadOutcome(true);
+      const again =
+        outcome.kind === "refused" && outcome.problem.details.kind === "stopped" && n < FIRST_TRIES;
+      if (!again) return;
     }
   }
 
-  #fork(): void {
-    const child = fork(MAIN, ["worker"], {
-      stdio: ["ignore", "inherit", "inherit", "ipc"],
-      execArgv: [`--max-old-space-size=${this.#config.limits.worker_memory_mb}`],
-    });
-    const worker: Worker = {
-      process: child,
-      startedAt: performance.now(),
-      ready: false,
-      unacknowledged: new Map(),
-    };
-    this.#workers.push(worker);
-    child.on("message", (message: ToPrimary) => this.#hear(worker, message));
-    child.on("error", (error) => this.#log.error("worker", { worker: child.pid, problem: error.message }));
-    child.on("exit", (code, signal) => this.#exited(worker, code, signal));
-    this.#tell(worker, { type: "init", config: this.#config, text: this.#text });
+  async #loadScript(mayRemove: boolean): Promise<ReloadReport["scripts"][number]> {
+    const outcome = await this.#loadOutcome(mayRemove);
+    if (outcome.kind === "loaded" || outcome.kind === "removed") {
+      this.#pool.broadcast({ type: "script", script: this.#script.given() });
+    }
+    return scriptReport(this.#script, outcome);
   }
 
-  #hear(worker: Worker, message: ToPrimary): void {
+  async #loadOutcome(mayRemove: boolean): Promise<LoadOutcome> {
+    const { scripts_dir, script_error } = this.#config;
+    const slot = this.#script;
+    const outcome = await slot.load(scripts_dir, (candidate) => this.#trial.run(candidate), mayRemove);
+    if (outcome.kind === "loaded") this.#scriptLoadedAt = new Date();
+    this.#statistics.reloaded(outcome.kind);
+    this.#statistics.switchedOff(slot.name, slot.switchedOff);
+    reportLoad(this.#channels, slot, outcome, { directory: scripts_dir, verdict: script_error });
+    return outcome;
+  }
+
+  async #reloadConfig(): Promise<ConfigReport> {
+    const before = this.#config;
+    let read: Config;
+    try {
+      read = await loadConfig(before.file);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      const { problems } = error;
+      for (const problem of problems)
+        this.#log.error("configuration refused, the last good one stays", { problem });
+      return { outcome: "refused", applied: [], restart: this.#restartNeeded, problems };
+    }
+    const { problem } = read.facts;
+    if (problem !== "") this.#log.warn("postfix", { problem });
+    // A Postfix that cannot be asked just now has not changed its mind.
+    if (problem !== "" && before.facts.problem === "") read = { ...read, facts: before.facts };
+    const { applied, restart } = configChanges(before, read);
+    this.#restartNeeded = restart;
+    this.#configLoadedAt = new Date();
+    if (restart.length > 0)
+      this.#log.warn("configuration needs a restart", { parameters: restart.join(" ") });
+    if (applied.length > 0) this.#apply(withoutRestart(before, read), applied);
+    const outcome = applied.length > 0 ? "applied" : "unchanged";
+    return { outcome, applied, restart, problems: [] };
+  }
+
+  #apply(config: Config, applied: readonly string[]): void {
+    this.#config = config;
+    this.#log.info("configuration applied", { parameters: applied.join(" ") });
+    this.#log.setLevel(config.log_level);
+    this.#trial.close();
+    this.#pool.broadcast(this.#init());
+    this.#watchScripts();
+  }
+
+  #init(): ToWorker {
+    const script = this.#script.given();
+    return { type: "init", config: this.#config, text: this.#options.text, script };
+  }
+
+  #hear(worker: WorkerProcess, message: ToPrimary): void {
     switch (message.type) {
-      case "taken":
-        worker.unacknowledged.get(message.id)?.socket.destroy();
-        worker.unacknowledged.delete(message.id);
-        break;
       case "print":
         this.#output.print(message.text);
         break;
-      case "scriptError":
-        this.#output.error(message.entry);
+      case "scriptError": {
+        const { entry, session, queue, problem } = message.error;
+        this.#output.error(entry);
+        const { callback, line, kind, budget = "" } = problem.details;
+        const time = new Date().toISOString();
+        this.#lastError = { time, session, queue, callback, line, kind, budget, message: problem.message };
         break;
-      case "ready":
-        worker.ready = true;
-        this.#firstReady();
-        this.#redispatch();
+      }
+      case "figures":
+        worker.figures = message.figures;
         break;
     }
   }
 
-  #exited(worker: Worker, code: number | null, signal: string | null): void {
-    this.#workers.splice(this.#workers.indexOf(worker), 1);
-    this.#waiting.push(...worker.unacknowledged.values());
-    if (this.#stopping) {
-      if (this.#workers.length === 0) this.#allGone();
-      return;
-    }
-    const lived = performance.now() - worker.startedAt;
-    this.#failures = lived > SETTLED_MS ? 0 : this.#failures + 1;
-    // The first replacement comes at once; a worker that cannot live must not eat the machine.
-    const delay =
-      this.#failures <= 1 ? 0 : Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** (this.#failures - 2));
-    this.#log.error("worker died", {
-      worker: worker.process.pid,
-      code: code ?? undefined,
-      signal: signal ?? undefined,
-      lived_ms: Math.round(lived),
-      restart_in_ms: delay,
-    });
-    if (delay === 0) this.#fork();
-    else setTimeout(() => !this.#stopping && this.#fork(), delay);
-    this.#redispatch();
+  #died(worker: WorkerProcess, death: Death, restartMs: number | undefined): void {
+    reportDeath(this.#channels, death, restartMs);
+    void this.#statistics.died(worker.figures, death.cause);
+    if (countsAgainstScript(death)) this.#blame(death);
   }
 
-  #redispatch(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const connection of waiting) this.#dispatch(connection);
+  /** A script that kills workers again and again is switched off. */
+  #blame(death: Death): void {
+    const slot = this.#script;
+    const { version } = slot;
+    if (death.place?.script !== slot.name || version === undefined || slot.switchedOff) return;
+    const { script_deaths, script_deaths_minutes } = this.#config.limits;
+    const limit = { deaths: script_deaths, withinMs: script_deaths_minutes * 60_000 };
+    const count = this.#deaths.add(version.hash, limit, performance.now());
+    if (count < limit.deaths) return;
+    this.#deaths.forget(version.hash);
+    const { callback, line } = death.place;
+    const problem: ScriptProblem = {
+      message: `${slot.name} is switched off: it killed ${count} workers within ${script_deaths_minutes} minutes (${death.detail}); load a changed text to switch it on`,
+      details: { kind: "stopped", script: slot.name, callback, line, traceback: "" },
+    };
+    slot.switchOff(problem);
+    this.#statistics.switchedOff(slot.name, true);
+    reportSwitchOff(this.#channels, problem, this.#config.script_error);
+    this.#pool.broadcast({ type: "script", script: slot.given() });
   }
 
-  #dispatch(connection: Waiting): void {
-    const ready = this.#workers.filter((worker) => worker.ready);
-    const worker = ready[this.#next++ % Math.max(ready.length, 1)];
-    if (worker === undefined) {
-      this.#waiting.push(connection);
-      return;
-    }
-    worker.unacknowledged.set(connection.id, connection);
-    const { id, transport } = connection;
-    this.#tell(worker, { type: "connection", id, transport }, connection.socket);
-  }
-
-  /** A worker whose channel is closed is about to be reported as exited; its sockets come back then. */
-  #tell(worker: Worker, message: ToWorker, socket?: Socket): void {
-    if (!worker.process.connected) return;
-    worker.process.send(message, socket, { keepOpen: true }, () => {});
+  #status(): Status {
+    return {
+      pid: process.pid,
+      started: this.#startedAt.toISOString(),
+      stopping: this.#stopping !== undefined,
+      workers: [...this.#pool.workers].map((worker) => ({
+        pid: worker.pid,
+        state: worker.ready ? "serving" : "starting",
+        sessions: worker.figures.open,
+        memory_mb: Math.round(worker.memory() / 1024 / 1024),
+        age_s: Math.round((performance.now() - worker.startedAt) / 1000),
+      })),
+      pending_connections: this.#pool.pending,
+      ...this.#statistics.totals(),
+      scripts: [scriptStatus(this.#script, this.#scriptLoadedAt, this.#lastError)],
+      config: {
+        file: this.#config.file,
+        loaded: this.#configLoadedAt.toISOString(),
+        restart_needed: this.#restartNeeded,
+      },
+    };
   }
 }

@@ -2,10 +2,18 @@
 import { accessSync, constants } from "node:fs";
 import type { Config } from "../config/load.ts";
 import { createLog } from "../log.ts";
+import { Notifier } from "./notify.ts";
 import { Primary } from "./primary.ts";
 
-/** Runs until SIGTERM or SIGINT. Resolves to the exit code: 0 stopped in order, 1 could not start. */
-export async function serve(config: Config): Promise<number> {
+export interface ServeOptions {
+  /** The program whose "worker" command is a worker; default: this one. */
+  readonly workerEntry?: string;
+}
+
+/**
+ * Runs until SIGTERM or SIGINT; SIGHUP reloads. Resolves to the exit code: 0 stopped in order, 1 could not start.
+ */
+export async function serve(config: Config, options: ServeOptions = {}): Promise<number> {
   const text = process.stdout.isTTY === true;
   const log = createLog({ level: config.log_level, stream: process.stdout, text });
   const problem = directoryProblem(config);
@@ -14,12 +22,24 @@ export async function serve(config: Config): Promise<number> {
     return 1;
   }
   if (config.facts.problem !== "") log.warn("postfix", { problem: config.facts.problem });
-  const primary = new Primary(config, log, text);
+  const primary = new Primary(config, log, { ...options, text });
+  const notifier = new Notifier(log, process.env);
   const stopped = new Promise<void>((resolve) => {
-    const stop = () => void primary.stop().then(resolve);
-    process.once("SIGTERM", stop);
-    process.once("SIGINT", stop);
+    const stop = () => {
+      void notifier.stopping();
+      void primary.stop().then(resolve);
+    };
+    process.on("SIGTERM", stop);
+    process.on("SIGINT", stop);
   });
+  let serving = false;
+  process.on("SIGHUP", async () => {
+    if (!serving) return;
+    await notifier.reloading();
+    await primary.reload().catch(() => {});
+    await ready();
+  });
+  const ready = () => notifier.ready(`${config.workers} workers`);
   try {
     await primary.start();
   } catch (error) {
@@ -28,7 +48,10 @@ export async function serve(config: Config): Promise<number> {
     return 1;
   }
   log.info("ready", { workers: config.workers });
+  serving = true;
+  await ready();
   await stopped;
+  notifier.close();
   return 0;
 }
 

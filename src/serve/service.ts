@@ -7,11 +7,14 @@ import type { Log } from "../log.ts";
 import type { Budget } from "../lua/budget.ts";
 import { LuaEngine } from "../lua/engine.ts";
 import type { HostModule } from "../lua/host.ts";
+import type { Monitor } from "../lua/monitor.ts";
 import { SMTPSVR } from "../scripts/callbacks.ts";
 import { loadScript, type ScriptState } from "../scripts/loader.ts";
-import { errorEntry, type ScriptOutput } from "../scripts/output.ts";
+import type { ScriptOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
 import { ClientRules } from "../smtp/client.ts";
+import type { Verdict } from "../smtp/verdict.ts";
+import { processLimits } from "./limits.ts";
 import type { DoorServices } from "./milter-door.ts";
 
 export const SMTPSVR_FILE = "SMTPSVR.LUA";
@@ -33,6 +36,7 @@ export function createEngine(
   config: Config,
   modules: readonly HostModule[],
   output: ScriptOutput,
+  monitor?: Monitor,
 ): LuaEngine {
   return new LuaEngine({
     dialect: config.lua_dialect,
@@ -41,8 +45,26 @@ export function createEngine(
     modules,
     print: (text) => output.print(text),
     maxStringBytes: config.limits.max_string_bytes,
-    maxMemoryBytes: config.limits.worker_memory_mb * 1024 * 1024,
+    maxMemoryBytes: processLimits(config).scriptsMb * 1024 * 1024,
+    ...(monitor === undefined ? {} : { monitor }),
   });
+}
+
+/** Names sessions: unlike any other process's names, and any earlier one's. */
+export class SessionIds {
+  readonly #prefix = `${Math.floor(Date.now() / 1000).toString(36)}${process.pid.toString(36)}`;
+  #count = 0;
+
+  next(): string {
+    return `${this.#prefix}-${(++this.#count).toString(36)}`;
+  }
+}
+
+export interface ServiceOptions {
+  readonly ids?: SessionIds;
+  readonly monitor?: Monitor;
+  readonly trace?: (call: CallTrace) => void;
+  readonly decided?: (verdict: Verdict["kind"]) => void;
 }
 
 export class Service implements DoorServices {
@@ -57,25 +79,25 @@ export class Service implements DoorServices {
   readonly hasRules: boolean;
   readonly relayingTransport: string | undefined;
   readonly #config: Config;
-  readonly #prefix: string;
+  readonly #ids: SessionIds;
   #state: ScriptState = { kind: "absent" };
-  #sessions = 0;
-
   readonly trace?: (call: CallTrace) => void;
+  readonly decided?: (verdict: Verdict["kind"]) => void;
 
   constructor(
     config: Config,
     modules: readonly HostModule[],
     log: Log,
     output: ScriptOutput,
-    trace?: (call: CallTrace) => void,
+    options: ServiceOptions = {},
   ) {
     this.#config = config;
-    if (trace !== undefined) this.trace = trace;
-    this.#prefix = `${Math.floor(Date.now() / 1000).toString(36)}${process.pid.toString(36)}`;
+    this.#ids = options.ids ?? new SessionIds();
+    if (options.trace !== undefined) this.trace = options.trace;
+    if (options.decided !== undefined) this.decided = options.decided;
     this.log = log;
     this.output = output;
-    this.engine = createEngine(config, modules, output);
+    this.engine = createEngine(config, modules, output, options.monitor);
     this.rules = new ClientRules(config);
     const { limits, facts } = config;
     this.budgets = { callback: budgetOf(limits), message: budgetOf(limits, limits.message_wall_ms) };
@@ -92,10 +114,15 @@ export class Service implements DoorServices {
   }
 
   newSessionId(): string {
-    return `${this.#prefix}-${(++this.#sessions).toString(36)}`;
+    return this.#ids.next();
   }
 
-  /** Loads the scripts. A broken one is reported on both logs; its verdict is then script_error for every session. */
+  /** The same service with another script, which stays. */
+  with(state: ScriptState): DoorServices {
+    return { ...this, script: () => state, newSessionId: () => this.#ids.next() };
+  }
+
+  /** Loads the scripts from the disk. A broken one is reported on both logs; its verdict is then script_error for every session. */
   async load(): Promise<void> {
     const state = await loadScript(
       this.engine,
@@ -106,7 +133,7 @@ export class Service implements DoorServices {
     );
     if (state.kind === "broken") {
       const { line, kind } = state.error.details;
-      this.output.error(errorEntry(state.error, { session: "", queue: "" }));
+      this.output.error(state.error, { session: "", queue: "" });
       this.log.error("script not loaded", {
         script: SMTPSVR_FILE,
         line,

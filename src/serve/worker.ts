@@ -1,84 +1,188 @@
 /**
  * A worker process: owns Lua, serves the milter connections that the primary
- * hands over. It listens to nobody but its primary, and ends when that goes.
+ * hands over. It listens to nobody but its primary, takes scripts from it and
+ * never from the disk, and ends when it goes.
+ *
+ * A connection keeps the script and the configuration it began with, also
+ * when new ones come meanwhile.
  */
 import type { Socket } from "node:net";
 import type { Config } from "../config/load.ts";
 import { createLog, type Log } from "../log.ts";
+import { ScriptError } from "../lua/errors.ts";
+import type { HostModule } from "../lua/host.ts";
+import type { Monitor } from "../lua/monitor.ts";
 import { type MilterConnection, serveConnection } from "../milter/connection.ts";
 import type { MilterFilter, Transport } from "../milter/filter.ts";
-import type { ScriptOutput } from "../scripts/output.ts";
+import { SMTPSVR } from "../scripts/callbacks.ts";
+import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
+import type { SessionContext } from "../smtp/session.ts";
+import { WorkerFigures } from "./figures.ts";
 import { helperModules } from "./helpers.ts";
-import type { ToPrimary, ToWorker } from "./messages.ts";
+import { processLimits } from "./limits.ts";
+import type { GivenScript, ScriptCandidate, ScriptProblem, ToWorker } from "./messages.ts";
 import { milterDoor } from "./milter-door.ts";
-import { Service } from "./service.ts";
+import { Service, SessionIds } from "./service.ts";
+import { Vital } from "./vital.ts";
+import { startWatchdog } from "./watchdog.ts";
+import { tell, WorkerOutput } from "./worker-output.ts";
+
+export interface WorkerOptions {
+  /** Further modules for the scripts. */
+  readonly modules?: readonly HostModule[];
+}
+
+const FIGURES_MS = 1_000;
 
 /** Runs until the primary says stop or is gone. */
-export function runWorker(): void {
-  let worker: Worker | undefined;
+export function runWorker(options: WorkerOptions = {}): void {
+  const worker = new Worker(options.modules ?? []);
   process.on("disconnect", () => process.exit(0));
   // The terminal sends Ctrl-C to the whole group; stopping is the primary's decision.
-  process.on("SIGINT", () => {});
-  process.on("SIGTERM", () => {});
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
   process.on("message", (message: ToWorker, socket?: Socket) => {
-    if (message.type === "init") {
-      worker = new Worker(message.config, message.text);
-      void worker.start();
-    } else if (message.type === "connection") {
-      worker?.serve(message.id, message.transport, socket);
-    } else {
-      void worker?.stop(message.timeoutMs);
+    switch (message.type) {
+      case "init":
+        return worker.init(message.config, message.text, message.script);
+      case "script":
+        return worker.use(message.script);
+      case "try":
+        return void worker.try(message.candidate);
+      case "connection":
+        return worker.take(message.id, message.transport, socket);
+      case "stop":
+        return void worker.stop(message.timeoutMs);
     }
   });
 }
 
-function tell(message: ToPrimary): void {
-  process.send?.(message);
-}
-
-/** print and errors go to the one writer, the primary. */
-const PRIMARY_OUTPUT: ScriptOutput = {
-  print: (text) => tell({ type: "print", text }),
-  error: (entry) => tell({ type: "scriptError", entry }),
-};
-
 class Worker {
-  readonly #config: Config;
-  readonly #log: Log;
-  readonly #service: Service;
-  readonly #door: MilterFilter;
+  readonly #modules: readonly HostModule[];
+  readonly #vital = new Vital();
+  readonly #figures = new WorkerFigures();
+  readonly #output = new WorkerOutput(this.#figures);
+  readonly #ids = new SessionIds();
   readonly #connections = new Set<MilterConnection>();
+  #config: Config | undefined;
+  #log: Log | undefined;
+  #service: Service | undefined;
+  #door: MilterFilter | undefined;
+  #stopping = false;
 
-  constructor(config: Config, text: boolean) {
+  constructor(modules: readonly HostModule[]) {
+    this.#modules = modules;
+  }
+
+  init(config: Config, text: boolean, script: GivenScript): void {
+    const first = this.#config === undefined;
     this.#config = config;
     this.#log = createLog({ level: config.log_level, stream: process.stdout, text });
-    this.#service = new Service(config, helperModules(config, this.#log), this.#log, PRIMARY_OUTPUT);
-    this.#door = milterDoor(this.#service);
-  }
-
-  async start(): Promise<void> {
-    await this.#service.load();
-    tell({ type: "ready" });
-  }
-
-  serve(id: number, transport: Transport, socket: Socket | undefined): void {
-    tell({ type: "taken", id });
-    // The peer may have gone before the hand-over; there is nothing to serve then.
-    if (socket === undefined) return;
-    const connection = serveConnection(socket, transport, this.#door, {
-      maxPacket: this.#config.milter.max_packet,
-      idleTimeoutMs: this.#config.milter.idle_timeout_s * 1000,
-      onProblem: (problem) => {
-        const { id, code, event, error } = problem;
-        this.#log.error("milter", { connection: id, code, event, problem: error.message });
+    this.#service = new Service(
+      config,
+      [...helperModules(config, this.#log), ...this.#modules],
+      this.#log,
+      this.#output,
+      {
+        ids: this.#ids,
+        monitor: monitor(this.#vital),
+        trace: ({ script: name, callback, ms }) => this.#figures.callback(name, callback, ms),
+        decided: (verdict) => this.#figures.message(verdict),
       },
-    });
-    this.#connections.add(connection);
-    void connection.closed.then(() => this.#connections.delete(connection));
+    );
+    this.use(script);
+    if (!first) return;
+    const { silenceMs, memoryMb } = processLimits(config);
+    startWatchdog(this.#vital, { silenceMs, maxBytes: memoryMb * 1024 * 1024, text });
+    setInterval(() => void this.#report(), FIGURES_MS).unref();
+    void tell({ type: "ready" });
+  }
+
+  /** For connections that begin from now on. */
+  use(given: GivenScript): void {
+    const service = this.#service;
+    if (service === undefined) return;
+    const state = stateOf(service, given);
+    this.#door = milterDoor(service.with(state));
+  }
+
+  async try(candidate: ScriptCandidate): Promise<void> {
+    const service = this.#service;
+    if (service === undefined) return;
+    try {
+      const { engine, budgets } = service;
+      const callbacks = await tryScript(engine, candidate, Object.keys(SMTPSVR), budgets.callback);
+      void tell({ type: "tried", callbacks });
+    } catch (error) {
+      void tell({ type: "tried", callbacks: [], problem: problemOf(error) });
+    }
+  }
+
+  take(id: number, transport: Transport, socket: Socket | undefined): void {
+    if (this.#stopping) {
+      socket?.destroy();
+      return;
+    }
+    // Nothing is read before the acknowledgement has left: should this process die, the next one finds every byte.
+    void tell({ type: "taken", id }).then(() => this.#serve(transport, socket));
   }
 
   async stop(timeoutMs: number): Promise<void> {
+    this.#stopping = true;
     await Promise.all([...this.#connections].map((connection) => connection.stop(timeoutMs)));
+    this.#figures.touch();
+    await this.#report();
     process.disconnect();
   }
+
+  #serve(transport: Transport, socket: Socket | undefined): void {
+    const config = this.#config;
+    const door = this.#door;
+    // The peer may have gone before the hand-over; there is nothing to serve then.
+    if (socket === undefined || config === undefined || door === undefined) return;
+    const connection = serveConnection(socket, transport, door, {
+      maxPacket: config.milter.max_packet,
+      idleTimeoutMs: config.milter.idle_timeout_s * 1000,
+      onProblem: ({ id, code, event, error }) => {
+        this.#log?.error("milter", { connection: id, code, event, problem: error.message });
+      },
+    });
+    this.#connections.add(connection);
+    this.#figures.touch();
+    void connection.closed.then(() => {
+      this.#connections.delete(connection);
+      this.#figures.touch();
+    });
+    // It came in while the stop had begun already.
+    if (this.#stopping) void connection.stop(0);
+  }
+
+  async #report(): Promise<void> {
+    const figures = await this.#figures.take(() => this.#connections.size);
+    if (figures !== undefined) await tell({ type: "figures", figures });
+  }
+}
+
+function stateOf(service: Service, given: GivenScript): ScriptState {
+  if (given.kind === "absent") return given;
+  if (given.kind === "broken") {
+    return { kind: "broken", error: new ScriptError(given.problem.message, given.problem.details) };
+  }
+  const { version } = given;
+  return { kind: "loaded", loaded: knownScript(service.engine, version, version.callbacks) };
+}
+
+function problemOf(error: unknown): ScriptProblem {
+  if (!(error instanceof ScriptError)) throw error;
+  return { message: error.message, details: error.details };
+}
+
+function monitor(vital: Vital): Monitor {
+  return {
+    enter(context, script, callback) {
+      const { globals } = context as Partial<SessionContext>;
+      vital.enter(globals?.SessionID ?? "", globals?.QueueID ?? "", script, callback);
+    },
+    at: (line) => vital.at(line),
+    leave: () => vital.leave(),
+  };
 }

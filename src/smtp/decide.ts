@@ -2,7 +2,7 @@
 import type { Config } from "../config/load.ts";
 import type { Log } from "../log.ts";
 import type { ScriptError } from "../lua/errors.ts";
-import { errorEntry, type ScriptOutput } from "../scripts/output.ts";
+import type { ScriptOutput } from "../scripts/output.ts";
 import { parseResult, reply, replyText } from "./reply.ts";
 import { CONTINUE, refuse, type Verdict } from "./verdict.ts";
 
@@ -83,7 +83,7 @@ export class Decisions {
   /** Logs a script's failure on both logs and returns the stated verdict for it. */
   failed(error: ScriptError): Verdict {
     const { script, callback, line, kind, budget } = error.details;
-    this.#output.error(errorEntry(error, { session: this.#session, queue: this.queue }));
+    this.#output.error(error, { session: this.#session, queue: this.queue });
     this.#log.error("script error", {
       session: this.#session,
       queue: this.queue,

@@ -36,7 +36,8 @@ export async function processMessage(
   let results = "";
   const asked = script?.has("ProcessMessage") === true;
   if (script !== undefined && asked) {
-    const { parts } = structure(store);
+    const { parts, complete } = structure(store);
+    if (!complete) decisions.warn(name, "ProcessMessage", "the message has more MIME parts than are listed");
     const attached = attachments(store, parts);
     context.message = openMessage(services, store, parts, attached, (problem) =>
       decisions.warn(name, "ProcessMessage", problem),

@@ -6,6 +6,7 @@ import type { ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
 import type { Budgets, CallTrace } from "../scripts/smtpsvr.ts";
 import type { ClientRules } from "./client.ts";
+import type { Verdict } from "./verdict.ts";
 
 export interface SessionServices {
   readonly engine: LuaEngine;
@@ -19,6 +20,8 @@ export interface SessionServices {
   readonly save: { readonly directory: string; readonly overwrite: boolean };
   /** SMTPSVR.LUA as it is loaded now. */
   script(): ScriptState;
-  /** Told of every call of a callback that returned. */
+  /** Told of every call of a callback, when it is over. */
   readonly trace?: (call: CallTrace) => void;
+  /** Told what came of every message. */
+  readonly decided?: (verdict: Verdict["kind"]) => void;
 }

@@ -27,13 +27,18 @@ const USER_NOT_ALLOWED = refuse(reply(535, "5.7.8", "This user may not send from
 const RELAY_DENIED = refuse(reply(554, "5.7.1", "Relay access denied"));
 const HELO_REFUSED = refuse(reply(554, "5.7.1", "Connection refused"));
 
+/** The context of the session's Lua: what helpers find there, and whose it is. */
+export interface SessionContext extends MessageContext {
+  readonly globals: Readonly<SmtpGlobals>;
+}
+
 export class SmtpSession {
   readonly id: string;
   readonly globals: SmtpGlobals;
   readonly #services: SessionServices;
   readonly #decisions: Decisions;
   readonly #enteredLocal: boolean;
-  readonly #context: MessageContext = { message: undefined };
+  readonly #context: SessionContext;
   #script: SmtpScript | undefined;
   #envelope: Envelope | undefined;
   /** A refusal of the whole session: every later question gets the same answer. */
@@ -48,6 +53,7 @@ export class SmtpSession {
     this.#services = services;
     this.globals = services.rules.globals(client, id);
     this.#enteredLocal = this.globals.LocalClientAddress;
+    this.#context = { message: undefined, globals: this.globals };
     this.#maxSize = services.maxMessageSize;
     this.#decisions = new Decisions(services.log, services.output, services.scriptError, id);
   }
@@ -160,7 +166,13 @@ export class SmtpSession {
   }
 
   /** The whole message is there. `size` is its size in bytes, also when `store` kept only a part. */
-  message(store: MessageStore, size: number): Promise<MessageResult> {
+  async message(store: MessageStore, size: number): Promise<MessageResult> {
+    const result = await this.#message(store, size);
+    this.#services.decided?.(result.verdict.kind);
+    return result;
+  }
+
+  #message(store: MessageStore, size: number): Promise<MessageResult> {
     return this.#turn(async () => {
       const envelope = this.#envelope;
       this.#envelope = undefined;

@@ -10,7 +10,9 @@ import { join } from "node:path";
 import { toBytes } from "../../src/bytes.ts";
 import { completeConfig, parseConfig } from "../../src/config/load.ts";
 import type { Log } from "../../src/log.ts";
+import type { ScriptError } from "../../src/lua/errors.ts";
 import { MessageStore } from "../../src/message/store.ts";
+import { type ErrorPlace, errorEntry } from "../../src/scripts/output.ts";
 import { helperModules } from "../../src/serve/helpers.ts";
 import { Service } from "../../src/serve/service.ts";
 import { SmtpSession } from "../../src/smtp/session.ts";
@@ -88,8 +90,8 @@ ${this.#conversation.config}`;
       print: (words: string) => {
         this.#printed += words;
       },
-      error: (entry: string) => {
-        this.#errors += entry;
+      error: (error: ScriptError, place: ErrorPlace) => {
+        this.#errors += errorEntry(error, place);
       },
     };
     const facts = { ...config.facts, messageSizeLimit: Number(limit) };

@@ -1,0 +1,23 @@
+/** The limits of a worker process, from the limits of the configuration. */
+import type { Config } from "../config/load.ts";
+
+export interface ProcessLimits {
+  /** Standstill of the main thread after which its watchdog kills the process. */
+  readonly silenceMs: number;
+  /** Resident memory at which the process is killed. */
+  readonly memoryMb: number;
+  /** V8's own limit, at which it aborts: below the former, so that it gets its chance to collect garbage. */
+  readonly heapMb: number;
+  /** What scripts may hold, heap and strings: below both, so that a script ends before its process does. */
+  readonly scriptsMb: number;
+}
+
+export function processLimits({ limits }: Pick<Config, "limits">): ProcessLimits {
+  const memoryMb = limits.worker_memory_mb;
+  return {
+    silenceMs: limits.watchdog_ms,
+    memoryMb,
+    heapMb: Math.round(memoryMb * 0.75),
+    scriptsMb: Math.round(memoryMb * 0.5),
+  };
+}

@@ -1,0 +1,187 @@
+/**
+ * The worker processes: started, replaced when they die, and given the
+ * accepted sockets. It runs no Lua and knows no protocol.
+ *
+ * A socket stays with the primary until its worker has acknowledged it; when
+ * that worker dies first another gets it, and while there is none it waits, so
+ * that no connection is lost.
+ */
+import type { Socket } from "node:net";
+import type { Transport } from "../milter/filter.ts";
+import { Backoff } from "./backoff.ts";
+import type { ToPrimary, ToWorker } from "./messages.ts";
+import { type Death, type ProcessSettings, type Waiting, WorkerProcess } from "./worker-process.ts";
+
+export interface PoolOptions {
+  readonly workers: number;
+  readonly process: ProcessSettings;
+  /** The first message to a new worker. */
+  readonly init: () => Promise<ToWorker>;
+  /** What workers say that the pool itself has no use for. */
+  readonly hear: (worker: WorkerProcess, message: ToPrimary) => void;
+  /** A worker is gone; `restartMs` is when its successor starts, undefined when there will be none. */
+  readonly died: (worker: WorkerProcess, death: Death, restartMs: number | undefined) => void;
+}
+
+/** How often workers are looked at. */
+const LOOK_MS = 500;
+/** What a worker may take beyond the time limit of an orderly stop. */
+const STOP_GRACE_MS = 2_000;
+
+export class WorkerPool {
+  readonly #options: PoolOptions;
+  readonly #workers = new Set<WorkerProcess>();
+  /** Accepted, and no worker ready yet. */
+  #waiting: Waiting[] = [];
+  readonly #backoff = new Backoff();
+  readonly #restarts = new Set<NodeJS.Timeout>();
+  #look: NodeJS.Timeout | undefined;
+  #connections = 0;
+  #next = 0;
+  #stopping = false;
+  #firstReady: () => void = () => {};
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  get workers(): ReadonlySet<WorkerProcess> {
+    return this.#workers;
+  }
+
+  /** Connections accepted so far. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /** Connections that no worker has acknowledged. */
+  get pending(): number {
+    let pending = this.#waiting.length;
+    for (const worker of this.#workers) pending += worker.unacknowledged.size;
+    return pending;
+  }
+
+  /** Starts the workers; resolves when the first is ready. */
+  start(): Promise<void> {
+    const ready = new Promise<void>((resolve) => {
+      this.#firstReady = resolve;
+    });
+    for (let n = 0; n < this.#options.workers; n++) this.#fork();
+    this.#look = setInterval(() => {
+      const now = performance.now();
+      for (const worker of this.#workers) worker.look(now);
+    }, LOOK_MS);
+    return ready;
+  }
+
+  /** Gives a connection, its socket paused, to the worker that has least to acknowledge. */
+  accept(socket: Socket, transport: Transport): void {
+    // Without a listener an error would end the process; the worker meets it, too.
+    socket.on("error", () => {});
+    this.#dispatch({ id: ++this.#connections, socket, transport });
+  }
+
+  /** Says something to every worker that has had its first message. */
+  broadcast(message: ToWorker): void {
+    for (const worker of this.#workers) if (worker.ready) worker.tell(message);
+  }
+
+  /** Lets messages under way finish within the time limit, then ends the workers. */
+  async stop(timeoutMs: number): Promise<void> {
+    this.#stopping = true;
+    for (const restart of this.#restarts) clearTimeout(restart);
+    for (const { socket } of this.#waiting.splice(0)) socket.destroy();
+    const last = setTimeout(() => {
+      for (const worker of this.#workers) worker.kill("exit", "does not stop");
+    }, timeoutMs + STOP_GRACE_MS);
+    const gone = [...this.#workers].map((worker) => worker.gone);
+    for (const worker of this.#workers) this.#end(worker, timeoutMs);
+    await Promise.all(gone);
+    clearTimeout(last);
+    clearInterval(this.#look);
+  }
+
+  #end(worker: WorkerProcess, timeoutMs: number): void {
+    worker.stopping = true;
+    if (worker.ready) worker.tell({ type: "stop", timeoutMs });
+    else worker.kill("stopped", "");
+  }
+
+  #fork(): void {
+    const worker = new WorkerProcess(this.#options.process, LOOK_MS, (message) =>
+      this.#hear(worker, message),
+    );
+    this.#workers.add(worker);
+    void this.#options.init().then((message) => worker.tell(message));
+    void worker.exited.then(() => this.#exited(worker));
+  }
+
+  #hear(worker: WorkerProcess, message: ToPrimary): void {
+    switch (message.type) {
+      case "taken":
+        worker.unacknowledged.get(message.id)?.socket.destroy();
+        worker.unacknowledged.delete(message.id);
+        break;
+      case "ready":
+        worker.ready = true;
+        if (this.#stopping) this.#end(worker, 0);
+        this.#firstReady();
+        this.#redispatch();
+        break;
+      default:
+        this.#options.hear(worker, message);
+    }
+  }
+
+  #exited(worker: WorkerProcess): void {
+    this.#workers.delete(worker);
+    const restartMs = this.#stopping ? undefined : this.#restart(worker);
+    if (this.#stopping) for (const { socket } of worker.unacknowledged.values()) socket.destroy();
+    else this.#waiting.push(...worker.unacknowledged.values());
+    worker.unacknowledged.clear();
+    this.#redispatch();
+    void worker.gone.then((death) => this.#options.died(worker, death, restartMs));
+  }
+
+  #restart(worker: WorkerProcess): number {
+    const delayMs = this.#backoff.died(performance.now() - worker.startedAt, worker.ready);
+    if (delayMs === 0) {
+      this.#fork();
+      return 0;
+    }
+    const restart = setTimeout(() => {
+      this.#restarts.delete(restart);
+      this.#fork();
+    }, delayMs);
+    this.#restarts.add(restart);
+    return delayMs;
+  }
+
+  #redispatch(): void {
+    for (const connection of this.#waiting.splice(0)) this.#dispatch(connection);
+  }
+
+  #dispatch(connection: Waiting): void {
+    const worker = this.#choose();
+    if (worker === undefined) {
+      this.#waiting.push(connection);
+      return;
+    }
+    worker.unacknowledged.set(connection.id, connection);
+    const { id, transport } = connection;
+    worker.tell({ type: "connection", id, transport }, connection.socket);
+  }
+
+  /** In turn, but a worker that is stuck or stopped, and so acknowledges nothing, gets no more than its first. */
+  #choose(): WorkerProcess | undefined {
+    let best: WorkerProcess | undefined;
+    const workers = [...this.#workers];
+    const start = this.#next++;
+    for (let n = 0; n < workers.length; n++) {
+      const worker = workers[(start + n) % workers.length] as WorkerProcess;
+      if (!worker.ready || worker.stopping) continue;
+      if (best === undefined || worker.unacknowledged.size < best.unacknowledged.size) best = worker;
+    }
+    return best;
+  }
+}

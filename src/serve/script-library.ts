@@ -1,0 +1,125 @@
+/**
+ * The last good text of each script, kept by the primary for every worker
+ * there will be: a file that is broken on disk never reaches one. Whether a
+ * text is good is found out by a process of its own (trial.ts).
+ *
+ * A version whose callbacks have killed too many workers is switched off; only
+ * another text switches it on again.
+ */
+import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
+import { fromBytes } from "../bytes.ts";
+import { ScriptError } from "../lua/errors.ts";
+import { findScript, readScript } from "../scripts/loader.ts";
+import type { GivenScript, ScriptCandidate, ScriptProblem, ScriptVersion } from "./messages.ts";
+
+export type LoadOutcome =
+  | { readonly kind: "loaded"; readonly version: ScriptVersion }
+  | { readonly kind: "unchanged" }
+  /** There is no such file; it had been loaded before. */
+  | { readonly kind: "removed" }
+  /** There is no such file and never was, or it is gone and the last good text stays. */
+  | { readonly kind: "missing" }
+  | { readonly kind: "refused"; readonly problem: ScriptProblem; readonly kept: boolean };
+
+/** Runs a candidate once. @returns the callbacks it defines. @throws ScriptError */
+export type TryOut = (candidate: ScriptCandidate) => Promise<readonly string[]>;
+
+const HASH_LENGTH = 12;
+
+export class ScriptSlot {
+  readonly name: string;
+  #good: ScriptVersion | undefined;
+  #refused: { readonly hash: string; readonly problem: ScriptProblem } | undefined;
+  #off: ScriptProblem | undefined;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** The version in service, also when it is switched off. */
+  get version(): ScriptVersion | undefined {
+    return this.#good;
+  }
+
+  /** Why the file on disk is not in service, or why the version in service is switched off. */
+  get problem(): ScriptProblem | undefined {
+    return this.#off ?? this.#refused?.problem;
+  }
+
+  get switchedOff(): boolean {
+    return this.#off !== undefined;
+  }
+
+  given(): GivenScript {
+    if (this.#off !== undefined) return { kind: "broken", problem: this.#off };
+    if (this.#good !== undefined) return { kind: "good", version: this.#good };
+    if (this.#refused !== undefined) return { kind: "broken", problem: this.#refused.problem };
+    return { kind: "absent" };
+  }
+
+  /** From now on its verdict is script_error. */
+  switchOff(problem: ScriptProblem): void {
+    this.#off = problem;
+  }
+
+  /**
+   * Looks at the file and takes its text into service when it is new and good. A file that has gone takes the
+   * script out of service only with `mayRemove`: an editor or a deployment may be half way.
+   */
+  async load(directory: string, tryOut: TryOut, mayRemove: boolean): Promise<LoadOutcome> {
+    let candidate: ScriptCandidate | undefined;
+    try {
+      candidate = readCandidate(directory, this.name);
+    } catch (error) {
+      return this.#refuse("", problemOf(error));
+    }
+    if (candidate === undefined) return this.#gone(mayRemove);
+    const { hash } = candidate;
+    if (hash === this.#good?.hash) {
+      this.#refused = undefined;
+      return { kind: "unchanged" };
+    }
+    try {
+      const version = { ...candidate, callbacks: await tryOut(candidate) };
+      this.#good = version;
+      this.#refused = undefined;
+      this.#off = undefined;
+      return { kind: "loaded", version };
+    } catch (error) {
+      return this.#refuse(hash, problemOf(error));
+    }
+  }
+
+  #gone(mayRemove: boolean): LoadOutcome {
+    this.#refused = undefined;
+    if (!mayRemove || this.#good === undefined) return { kind: "missing" };
+    this.#good = undefined;
+    this.#off = undefined;
+    return { kind: "removed" };
+  }
+
+  #refuse(hash: string, problem: ScriptProblem): LoadOutcome {
+    this.#refused = { hash, problem };
+    return { kind: "refused", problem, kept: this.#good !== undefined };
+  }
+}
+
+/** @returns undefined when there is no such file. @throws ScriptError "missing" when it cannot be read */
+function readCandidate(directory: string, name: string): ScriptCandidate | undefined {
+  const path = findScript(directory, name);
+  if (path === undefined) return undefined;
+  const bytes = readScript(path, name);
+  return {
+    name,
+    path,
+    source: fromBytes(bytes),
+    hash: createHash("sha256").update(bytes).digest("hex").slice(0, HASH_LENGTH),
+    modified: statSync(path).mtime.toISOString(),
+  };
+}
+
+function problemOf(error: unknown): ScriptProblem {
+  if (!(error instanceof ScriptError)) throw error;
+  return { message: error.message, details: error.details };
+}
