@@ -3,7 +3,7 @@
  * files. Callbacks run in it one after another (or beside one another, when
  * one waits); environments see nothing of each other.
  */
-import { type Breach, Breach as BreachError, type Budget, SLICE, Task, watch } from "./budget.ts";
+import { Breach, type Budget, SLICE, Task, watch } from "./budget.ts";
 import { fromLua, toLua } from "./convert.ts";
 import { ScriptError } from "./errors.ts";
 import { type Library, type OpenLibrary, openLibrary } from "./library.ts";
@@ -135,8 +135,7 @@ export class LuaEnvironment {
   /** Ends callbacks that wait, and closes files. Harmless when repeated. */
   close(): void {
     this.#closed = true;
-    const stopped: Breach = new BreachError("stopped", "", "the session has ended");
-    for (const run of this.#runs) run.stop(stopped);
+    for (const run of this.#runs) run.stop(new Breach("stopped", "", "the session has ended"));
     for (const resource of this.#session.resources) resource.close();
     this.#session.resources.clear();
   }
