@@ -183,7 +183,7 @@ function clientPart(section: Section, fail: (line: number, problem: string) => n
         steps.push({ kind: "send", line, bytes: `${rest}\r\n` });
         break;
       case "X":
-        steps.push({ kind: "send", line, bytes: unescape(rest) });
+        steps.push({ kind: "send", line, bytes: bytesOf(rest) });
         break;
       case "R": {
         const [, times = "", repeated = ""] = /^(\d+) (.*)$/.exec(rest) ?? fail(line, "R: COUNT LINE");
@@ -237,7 +237,7 @@ function asRegex(text: string): RegExp | undefined {
   return match === null ? undefined : new RegExp(match[1] as string, match[2]);
 }
 
-function unescape(text: string): string {
+function bytesOf(text: string): string {
   const letters: Record<string, string> = { r: "\r", n: "\n", t: "\t", "0": "\0", "\\": "\\" };
   return text.replace(
     /\\(?:x([0-9a-fA-F]{2})|([rnt0\\]))/g,
