@@ -3,8 +3,9 @@
  * says what to do; unknown keys are errors, nothing is guessed.
  */
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { type AST, getStaticTOMLValue, ParseError, parseTOML } from "toml-eslint-parser";
 import type { z } from "zod";
@@ -149,6 +150,8 @@ const NO_FACTS = {
 };
 
 async function askPostfix(configDir: string): Promise<PostfixFacts> {
+  // postconf takes a second to find that out.
+  if (!existsSync(join(configDir, "main.cf"))) return assumed(configDir, "it has no main.cf");
   const names = ["message_size_limit", "mynetworks", "default_transport", "relay_transport"];
   try {
     const { stdout } = await promisify(execFile)("postconf", ["-c", configDir, "-x", ...names]);
@@ -166,11 +169,15 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
     };
   } catch (error) {
     const reason = (error as { stderr?: string }).stderr?.trim() || (error as Error).message;
-    return {
-      ...NO_FACTS,
-      problem: `Postfix at ${configDir} could not be asked (${reason}); its defaults are assumed`,
-    };
+    return assumed(configDir, reason);
   }
+}
+
+function assumed(configDir: string, reason: string): PostfixFacts {
+  return {
+    ...NO_FACTS,
+    problem: `Postfix at ${configDir} could not be asked (${reason}); its defaults are assumed`,
+  };
 }
 
 function split(line: string): [string, string] {
