@@ -9,7 +9,7 @@ import type { Config } from "../config/load.ts";
 import { createLog } from "../log.ts";
 import type { LuaEngine } from "../lua/engine.ts";
 import { ScriptError } from "../lua/errors.ts";
-import { SMTPSVR, SMTPSVR_UNSERVED, UNSERVED_SCRIPTS } from "../scripts/callbacks.ts";
+import { SMTPSVR, SMTPSVR_FILE, SMTPSVR_UNSERVED, UNSERVED_SCRIPTS } from "../scripts/callbacks.ts";
 import {
   contradictions,
   definedFunctions,
@@ -21,7 +21,7 @@ import {
 import { findScript, loadScript, readScript } from "../scripts/loader.ts";
 import { READ_ONLY_GLOBALS } from "../scripts/smtpsvr.ts";
 import { helperModules } from "../serve/helpers.ts";
-import { budgetOf, createEngine, SMTPSVR_FILE } from "../serve/service.ts";
+import { budgetOf, createEngine } from "../serve/service.ts";
 
 interface Finding {
   readonly level: "error" | "warning" | "note";

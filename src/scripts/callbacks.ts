@@ -31,6 +31,8 @@ function declare(
 const NO_TEXT = "called, but the text it returns cannot be shown to the client";
 const NO_POSITIVE = "a 2xx text cannot be shown to the client; 4xx and 5xx can";
 
+export const SMTPSVR_FILE = "SMTPSVR.LUA";
+
 /** SMTPSVR.LUA (manual, "SMTP Server Script"). */
 export const SMTPSVR: Readonly<Record<string, CallbackDeclaration>> = {
   Start: declare("verdict", [], ["result string"], NO_POSITIVE),
@@ -76,6 +78,17 @@ export const SMTPSVR_UNSERVED: Readonly<Record<string, string>> = {
   RBLResults: "block lists are not looked up yet, so it is never called",
   GetEHLOCapabilities: "a milter cannot change the EHLO answer, so it is never called",
   DoNOOP: "Postfix tells a milter nothing of NOOP, so it is never called",
+};
+
+export interface ServedScript {
+  readonly callbacks: Readonly<Record<string, CallbackDeclaration>>;
+  /** What holds while the script is broken or switched off, for the log; undefined is the script_error setting. */
+  readonly withoutIt?: string;
+}
+
+/** The scripts that are loaded and called. */
+export const SERVED_SCRIPTS: Readonly<Record<string, ServedScript>> = {
+  [SMTPSVR_FILE]: { callbacks: SMTPSVR },
 };
 
 /** VPOP3's other scripts, which this version finds but does not call. */

@@ -29,13 +29,16 @@ export type GivenScript =
   | { readonly kind: "good"; readonly version: ScriptVersion }
   | { readonly kind: "broken"; readonly problem: ScriptProblem };
 
+/** By script name, "SMTPSVR.LUA"; what is not there is absent. */
+export type GivenScripts = Readonly<Record<string, GivenScript>>;
+
 export type ScriptCandidate = Omit<ScriptVersion, "callbacks">;
 
 export type ToWorker =
   /** First of all, and again when the configuration has changed. */
-  | { readonly type: "init"; readonly config: Config; readonly text: boolean; readonly script: GivenScript }
+  | { readonly type: "init"; readonly config: Config; readonly text: boolean; readonly scripts: GivenScripts }
   /** For sessions that begin from now on. */
-  | { readonly type: "script"; readonly script: GivenScript }
+  | { readonly type: "scripts"; readonly scripts: GivenScripts }
   /** Compile it, run its top level once, answer "tried". */
   | { readonly type: "try"; readonly candidate: ScriptCandidate }
   /** `id` is acknowledged with "taken"; until then the primary keeps its own copy of the socket. */

@@ -26,6 +26,7 @@ import {
   SMFIP_HDR_LEADSPC,
 } from "../milter/protocol.ts";
 import type { MilterReply } from "../milter/reply.ts";
+import { SMTPSVR_FILE } from "../scripts/callbacks.ts";
 import type { ScriptState } from "../scripts/loader.ts";
 import type { SessionServices } from "../smtp/services.ts";
 import { SmtpSession } from "../smtp/session.ts";
@@ -51,7 +52,8 @@ const EDITS =
 /** One for a process: hands out a handler for each connection. */
 export function milterDoor(services: DoorServices): MilterFilter {
   return {
-    needs: () => filterNeeds(services.script(), services.hasRules, services.relayingTransport !== undefined),
+    needs: () =>
+      filterNeeds(services.script(SMTPSVR_FILE), services.hasRules, services.relayingTransport !== undefined),
     open: (context) => new DoorHandler(services, context),
   };
 }
@@ -116,7 +118,7 @@ class DoorHandler implements MilterHandler {
   constructor(services: DoorServices, context: MilterContext) {
     this.#services = services;
     this.#context = context;
-    const state = services.script();
+    const state = services.script(SMTPSVR_FILE);
     this.#keeps = state.kind === "loaded" && state.loaded.callbacks.has("ProcessMessage");
   }
 

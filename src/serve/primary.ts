@@ -6,6 +6,7 @@
  */
 import { type Config, ConfigError, loadConfig } from "../config/load.ts";
 import type { AdjustableLog } from "../log.ts";
+import { SERVED_SCRIPTS } from "../scripts/callbacks.ts";
 import { OutputFiles } from "../scripts/output.ts";
 import { configChanges, withoutRestart } from "./config-changes.ts";
 import { ControlServer } from "./control.ts";
@@ -13,13 +14,19 @@ import { DeathCount } from "./death-count.ts";
 import { DirectoryWatch } from "./directory-watch.ts";
 import { processLimits } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
-import type { ScriptProblem, ToPrimary, ToWorker } from "./messages.ts";
+import type { GivenScripts, ScriptProblem, ToPrimary, ToWorker } from "./messages.ts";
 import { WorkerPool } from "./pool.ts";
 import { type Channels, countsAgainstScript, reportDeath, reportLoad, reportSwitchOff } from "./reports.ts";
 import { type LoadOutcome, ScriptSlot } from "./script-library.ts";
-import { SMTPSVR_FILE } from "./service.ts";
 import { Statistics } from "./statistics.ts";
-import { type ConfigReport, type ReloadReport, type Status, scriptReport, scriptStatus } from "./status.ts";
+import {
+  type ConfigReport,
+  type ReloadReport,
+  type ScriptFailure,
+  type Status,
+  scriptReport,
+  scriptStatus,
+} from "./status.ts";
 import { Trial } from "./trial.ts";
 import type { Death, WorkerProcess } from "./worker-process.ts";
 
@@ -42,16 +49,16 @@ export class Primary {
   readonly #pool: WorkerPool;
   readonly #trial: Trial;
   readonly #statistics: Statistics;
-  readonly #script = new ScriptSlot(SMTPSVR_FILE);
+  readonly #slots = Object.keys(SERVED_SCRIPTS).map((name) => new ScriptSlot(name));
   readonly #deaths = new DeathCount();
   readonly #startedAt = new Date();
   /** Of each script's failures, the last. */
-  #lastError: Status["scripts"][number]["last_error"];
+  readonly #lastErrors = new Map<string, ScriptFailure>();
   #config: Config;
   #configLoadedAt = new Date();
   /** Parameters that differ in the file and wait for a restart. */
   #restartNeeded: readonly string[] = [];
-  #scriptLoadedAt: Date | undefined;
+  readonly #scriptsLoadedAt = new Map<string, Date>();
   #listeners: Listeners | undefined;
   readonly #controls: ControlServer[] = [];
   #watch: DirectoryWatch | undefined;
@@ -71,7 +78,7 @@ export class Primary {
     const process = { entry, silenceMs: 2 * silenceMs, memoryMb, heapMb };
     this.#trial = new Trial({
       process,
-      init: () => ({ type: "init", config: this.#config, text: options.text, script: { kind: "absent" } }),
+      init: () => ({ type: "init", config: this.#config, text: options.text, scripts: {} }),
       wallMs: config.limits.wall_ms,
     });
     this.#pool = new WorkerPool({
@@ -123,13 +130,13 @@ export class Primary {
   reload(): Promise<ReloadReport> {
     return this.#inTurn(async () => {
       const config = await this.#reloadConfig();
-      return { config, scripts: [await this.#loadScript(true)] };
+      return { config, scripts: await this.#loadScripts(true) };
     });
   }
 
   /** Scripts that were changed on disk. */
   #reloadScripts(): void {
-    void this.#inTurn(() => this.#loadScript(false));
+    void this.#inTurn(() => this.#loadScripts(false));
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -177,30 +184,35 @@ export class Primary {
   }
 
   async #loadFirst(): Promise<void> {
-    for (let n = 1; ; n++) {
-      const outcome = await this.#loadOutcome(true);
-      const again =
-        outcome.kind === "refused" && outcome.problem.details.kind === "stopped" && n < FIRST_TRIES;
-      if (!again) return;
+    for (const slot of this.#slots) {
+      for (let n = 1; ; n++) {
+        const outcome = await this.#load(slot, true);
+        const again =
+          outcome.kind === "refused" && outcome.problem.details.kind === "stopped" && n < FIRST_TRIES;
+        if (!again) break;
+      }
     }
   }
 
-  async #loadScript(mayRemove: boolean): Promise<ReloadReport["scripts"][number]> {
-    const outcome = await this.#loadOutcome(mayRemove);
-    if (outcome.kind === "loaded" || outcome.kind === "removed") {
-      this.#pool.broadcast({ type: "script", script: this.#script.given() });
+  async #loadScripts(mayRemove: boolean): Promise<ReloadReport["scripts"]> {
+    const reports = [];
+    let changed = false;
+    for (const slot of this.#slots) {
+      const outcome = await this.#load(slot, mayRemove);
+      changed ||= outcome.kind === "loaded" || outcome.kind === "removed";
+      reports.push(scriptReport(slot, outcome));
     }
-    return scriptReport(this.#script, outcome);
+    if (changed) this.#pool.broadcast({ type: "scripts", scripts: this.#given() });
+    return reports;
   }
 
-  async #loadOutcome(mayRemove: boolean): Promise<LoadOutcome> {
-    const { scripts_dir, script_error } = this.#config;
-    const slot = this.#script;
+  async #load(slot: ScriptSlot, mayRemove: boolean): Promise<LoadOutcome> {
+    const { scripts_dir } = this.#config;
     const outcome = await slot.load(scripts_dir, (candidate) => this.#trial.run(candidate), mayRemove);
-    if (outcome.kind === "loaded") this.#scriptLoadedAt = new Date();
+    if (outcome.kind === "loaded") this.#scriptsLoadedAt.set(slot.name, new Date());
     this.#statistics.reloaded(outcome.kind);
     this.#statistics.switchedOff(slot.name, slot.switchedOff);
-    reportLoad(this.#channels, slot, outcome, { directory: scripts_dir, verdict: script_error });
+    reportLoad(this.#channels, slot, outcome, { directory: scripts_dir, verdict: this.#without(slot.name) });
     return outcome;
   }
 
@@ -240,8 +252,16 @@ export class Primary {
   }
 
   #init(): ToWorker {
-    const script = this.#script.given();
-    return { type: "init", config: this.#config, text: this.#options.text, script };
+    return { type: "init", config: this.#config, text: this.#options.text, scripts: this.#given() };
+  }
+
+  /** What holds while this script is broken or switched off. */
+  #without(name: string): string {
+    return SERVED_SCRIPTS[name]?.withoutIt ?? this.#config.script_error;
+  }
+
+  #given(): GivenScripts {
+    return Object.fromEntries(this.#slots.map((slot) => [slot.name, slot.given()]));
   }
 
   #hear(worker: WorkerProcess, message: ToPrimary): void {
@@ -252,9 +272,11 @@ export class Primary {
       case "scriptError": {
         const { entry, session, queue, problem } = message.error;
         this.#output.error(entry);
-        const { callback, line, kind, budget = "" } = problem.details;
+        const { script, callback, line, kind, budget = "" } = problem.details;
+        const { message: text } = problem;
         const time = new Date().toISOString();
-        this.#lastError = { time, session, queue, callback, line, kind, budget, message: problem.message };
+        const failure = { time, session, queue, callback, line, kind, budget, message: text };
+        this.#lastErrors.set(script, failure);
         break;
       }
       case "figures":
@@ -271,9 +293,9 @@ export class Primary {
 
   /** A script that kills workers again and again is switched off. */
   #blame(death: Death): void {
-    const slot = this.#script;
-    const { version } = slot;
-    if (death.place?.script !== slot.name || version === undefined || slot.switchedOff) return;
+    const slot = this.#slots.find(({ name }) => name === death.place?.script);
+    const version = slot?.version;
+    if (death.place === undefined || slot === undefined || version === undefined || slot.switchedOff) return;
     const { script_deaths, script_deaths_minutes } = this.#config.limits;
     const limit = { deaths: script_deaths, withinMs: script_deaths_minutes * 60_000 };
     const count = this.#deaths.add(version.hash, limit, performance.now());
@@ -286,8 +308,8 @@ export class Primary {
     };
     slot.switchOff(problem);
     this.#statistics.switchedOff(slot.name, true);
-    reportSwitchOff(this.#channels, problem, this.#config.script_error);
-    this.#pool.broadcast({ type: "script", script: slot.given() });
+    reportSwitchOff(this.#channels, problem, this.#without(slot.name));
+    this.#pool.broadcast({ type: "scripts", scripts: this.#given() });
   }
 
   #status(): Status {
@@ -304,7 +326,9 @@ export class Primary {
       })),
       pending_connections: this.#pool.pending,
       ...this.#statistics.totals(),
-      scripts: [scriptStatus(this.#script, this.#scriptLoadedAt, this.#lastError)],
+      scripts: this.#slots.map((slot) =>
+        scriptStatus(slot, this.#scriptsLoadedAt.get(slot.name), this.#lastErrors.get(slot.name)),
+      ),
       config: {
         file: this.#config.file,
         loaded: this.#configLoadedAt.toISOString(),

@@ -1,6 +1,7 @@
 /** What the primary says about scripts and workers: the log line and the LUAERRORS.LOG entry of each event. */
 import type { Log } from "../log.ts";
 import { ScriptError } from "../lua/errors.ts";
+import { SMTPSVR_FILE } from "../scripts/callbacks.ts";
 import { errorEntry, type OutputFiles } from "../scripts/output.ts";
 import type { ScriptProblem } from "./messages.ts";
 import type { LoadOutcome, ScriptSlot } from "./script-library.ts";
@@ -33,8 +34,10 @@ export function reportLoad(
       log.warn("script removed", { script, directory: place.directory });
       break;
     case "missing":
-      if (slot.version === undefined) log.warn("no script", { script, directory: place.directory });
-      else
+      // Of the other scripts most sites have none.
+      if (slot.version === undefined) {
+        if (script === SMTPSVR_FILE) log.warn("no script", { script, directory: place.directory });
+      } else
         log.warn("script file is gone, its last version stays until a reload is asked for", {
           script,
           directory: place.directory,

@@ -1,6 +1,6 @@
 /**
  * Everything one process needs to play SMTP sessions: engine, helpers,
- * SMTPSVR.LUA as it is loaded now. Used by the workers and by `postlua try`.
+ * the scripts as they are loaded now. Used by the workers and by `postlua try`.
  */
 import type { Config } from "../config/load.ts";
 import type { Log } from "../log.ts";
@@ -8,7 +8,7 @@ import type { Budget } from "../lua/budget.ts";
 import { LuaEngine } from "../lua/engine.ts";
 import type { HostModule } from "../lua/host.ts";
 import type { Monitor } from "../lua/monitor.ts";
-import { SMTPSVR } from "../scripts/callbacks.ts";
+import { SERVED_SCRIPTS, type ServedScript, SMTPSVR_FILE } from "../scripts/callbacks.ts";
 import { loadScript, type ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
@@ -17,7 +17,7 @@ import type { Verdict } from "../smtp/verdict.ts";
 import { processLimits } from "./limits.ts";
 import type { DoorServices } from "./milter-door.ts";
 
-export const SMTPSVR_FILE = "SMTPSVR.LUA";
+const ABSENT: ScriptState = { kind: "absent" };
 
 /** A budget of the configured limits, with `wallMs` of its own. */
 export function budgetOf(limits: Config["limits"], wallMs = limits.wall_ms): Budget {
@@ -80,7 +80,7 @@ export class Service implements DoorServices {
   readonly relayingTransport: string | undefined;
   readonly #config: Config;
   readonly #ids: SessionIds;
-  #state: ScriptState = { kind: "absent" };
+  #states: ReadonlyMap<string, ScriptState> = new Map();
   readonly trace?: (call: CallTrace) => void;
   readonly decided?: (verdict: Verdict["kind"]) => void;
 
@@ -109,44 +109,53 @@ export class Service implements DoorServices {
     this.relayingTransport = defaultTransport === relayTransport ? undefined : defaultTransport;
   }
 
-  script(): ScriptState {
-    return this.#state;
+  script(name: string): ScriptState {
+    return this.#states.get(name) ?? ABSENT;
   }
 
   newSessionId(): string {
     return this.#ids.next();
   }
 
-  /** The same service with another script, which stays. */
-  with(state: ScriptState): DoorServices {
-    return { ...this, script: () => state, newSessionId: () => this.#ids.next() };
+  /** The same service with other scripts, by name, which stay. */
+  with(states: ReadonlyMap<string, ScriptState>): DoorServices {
+    return {
+      ...this,
+      script: (name) => states.get(name) ?? ABSENT,
+      newSessionId: () => this.#ids.next(),
+    };
   }
 
-  /** Loads the scripts from the disk. A broken one is reported on both logs; its verdict is then script_error for every session. */
+  /** Loads the scripts from the disk. A broken one is reported on both logs; if it is SMTPSVR.LUA, its verdict is script_error. */
   async load(): Promise<void> {
-    const state = await loadScript(
-      this.engine,
-      this.#config.scripts_dir,
-      SMTPSVR_FILE,
-      Object.keys(SMTPSVR),
-      this.budgets.callback,
-    );
+    const states = new Map<string, ScriptState>();
+    for (const [name, served] of Object.entries(SERVED_SCRIPTS)) {
+      states.set(name, await this.#load(name, served));
+    }
+    this.#states = states;
+  }
+
+  async #load(name: string, served: ServedScript): Promise<ScriptState> {
+    const { engine, budgets } = this;
+    const directory = this.#config.scripts_dir;
+    const candidates = Object.keys(served.callbacks);
+    const state = await loadScript(engine, directory, name, candidates, budgets.callback);
     if (state.kind === "broken") {
       const { line, kind } = state.error.details;
       this.output.error(state.error, { session: "", queue: "" });
       this.log.error("script not loaded", {
-        script: SMTPSVR_FILE,
+        script: name,
         line,
         kind,
         message: state.error.message,
-        verdict: this.scriptError,
+        verdict: served.withoutIt ?? this.scriptError,
       });
     } else if (state.kind === "loaded") {
       const callbacks = [...state.loaded.callbacks].join(" ");
       this.log.info("script loaded", { script: state.loaded.script.path, callbacks });
-    } else {
-      this.log.warn("no script", { script: SMTPSVR_FILE, directory: this.#config.scripts_dir });
+    } else if (name === SMTPSVR_FILE) {
+      this.log.warn("no script", { script: name, directory });
     }
-    this.#state = state;
+    return state;
   }
 }

@@ -14,13 +14,13 @@ import type { HostModule } from "../lua/host.ts";
 import type { Monitor } from "../lua/monitor.ts";
 import { type MilterConnection, serveConnection } from "../milter/connection.ts";
 import type { MilterFilter, Transport } from "../milter/filter.ts";
-import { SMTPSVR } from "../scripts/callbacks.ts";
+import { SERVED_SCRIPTS } from "../scripts/callbacks.ts";
 import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
 import type { SessionContext } from "../smtp/session.ts";
 import { WorkerFigures } from "./figures.ts";
 import { helperModules } from "./helpers.ts";
 import { processLimits } from "./limits.ts";
-import type { GivenScript, ScriptCandidate, ScriptProblem, ToWorker } from "./messages.ts";
+import type { GivenScript, GivenScripts, ScriptCandidate, ScriptProblem, ToWorker } from "./messages.ts";
 import { milterDoor } from "./milter-door.ts";
 import { Service, SessionIds } from "./service.ts";
 import { Vital } from "./vital.ts";
@@ -43,9 +43,9 @@ export function runWorker(options: WorkerOptions = {}): void {
   process.on("message", (message: ToWorker, socket?: Socket) => {
     switch (message.type) {
       case "init":
-        return worker.init(message.config, message.text, message.script);
-      case "script":
-        return worker.use(message.script);
+        return worker.init(message.config, message.text, message.scripts);
+      case "scripts":
+        return worker.use(message.scripts);
       case "try":
         return void worker.try(message.candidate);
       case "connection":
@@ -73,7 +73,7 @@ class Worker {
     this.#modules = modules;
   }
 
-  init(config: Config, text: boolean, script: GivenScript): void {
+  init(config: Config, text: boolean, scripts: GivenScripts): void {
     const first = this.#config === undefined;
     this.#config = config;
     this.#log = createLog({ level: config.log_level, stream: process.stdout, text });
@@ -89,7 +89,7 @@ class Worker {
         decided: (verdict) => this.#figures.message(verdict),
       },
     );
-    this.use(script);
+    this.use(scripts);
     if (!first) return;
     const { silenceMs, memoryMb } = processLimits(config);
     startWatchdog(this.#vital, { silenceMs, maxBytes: memoryMb * 1024 * 1024, text });
@@ -98,11 +98,11 @@ class Worker {
   }
 
   /** For connections that begin from now on. */
-  use(given: GivenScript): void {
+  use(given: GivenScripts): void {
     const service = this.#service;
     if (service === undefined) return;
-    const state = stateOf(service, given);
-    this.#door = milterDoor(service.with(state));
+    const states = Object.entries(given).map(([name, script]) => [name, stateOf(service, script)] as const);
+    this.#door = milterDoor(service.with(new Map(states)));
   }
 
   async try(candidate: ScriptCandidate): Promise<void> {
@@ -110,7 +110,8 @@ class Worker {
     if (service === undefined) return;
     try {
       const { engine, budgets } = service;
-      const callbacks = await tryScript(engine, candidate, Object.keys(SMTPSVR), budgets.callback);
+      const known = Object.keys(SERVED_SCRIPTS[candidate.name]?.callbacks ?? {});
+      const callbacks = await tryScript(engine, candidate, known, budgets.callback);
       void tell({ type: "tried", callbacks });
     } catch (error) {
       void tell({ type: "tried", callbacks: [], problem: problemOf(error) });

@@ -18,8 +18,8 @@ export interface SessionServices {
   /** Bytes, 0 for no limit: what GetMaxMessageSize is told at the start. */
   readonly maxMessageSize: number;
   readonly save: { readonly directory: string; readonly overwrite: boolean };
-  /** SMTPSVR.LUA as it is loaded now. */
-  script(): ScriptState;
+  /** A script as it is loaded now, such as "SMTPSVR.LUA". */
+  script(name: string): ScriptState;
   /** Told of every call of a callback, when it is over. */
   readonly trace?: (call: CallTrace) => void;
   /** Told what came of every message. */

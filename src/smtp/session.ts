@@ -10,6 +10,7 @@
 import type { MessageContext } from "../helpers/message.ts";
 import { ScriptError } from "../lua/errors.ts";
 import type { MessageStore } from "../message/store.ts";
+import { SMTPSVR_FILE } from "../scripts/callbacks.ts";
 import type { LoadedScript } from "../scripts/loader.ts";
 import { type Parameters, type SmtpGlobals, SmtpScript } from "../scripts/smtpsvr.ts";
 import type { Client } from "./client.ts";
@@ -254,7 +255,7 @@ export class SmtpSession {
   }
 
   async #open(): Promise<SmtpScript | undefined> {
-    const state = this.#services.script();
+    const state = this.#services.script(SMTPSVR_FILE);
     if (state.kind === "absent") return undefined;
     try {
       if (state.kind === "broken") throw state.error;
@@ -362,6 +363,6 @@ export class SmtpSession {
   }
 
   #name(): string {
-    return this.#script?.name ?? "SMTPSVR.LUA";
+    return this.#script?.name ?? SMTPSVR_FILE;
   }
 }
