@@ -65,6 +65,8 @@ export class Task {
   breach: Breach | null = null;
   /** An exception that is neither Lua's nor a breach: a bug of ours. */
   failure: unknown = null;
+  /** The thread whose hook runs before its slice is over, and is not to count the slice. */
+  early: LuaState | null = null;
   #nextLook = SLICE;
   #controller: AbortController | undefined;
   #over = false;
@@ -94,8 +96,11 @@ export class Task {
     if (this.steps < this.#nextLook) return;
     this.#nextLook = this.steps + SLICE;
     this.look(L);
-    // The work was done in one go; let others run at the next instruction.
+    // The work was done in one go; let others run at the next instruction. What the
+    // hook would have counted by then is counted now.
+    this.steps += L.basehookcount - L.hookcount;
     L.hookcount = 1;
+    this.early = L;
   }
 
   /** Throws when a limit has been passed. */
@@ -168,7 +173,8 @@ export function watch(L: LuaState): void {
 function hook(L: LuaState): void {
   const task = L.task as Task | null;
   if (task === null) return;
-  task.steps += SLICE;
+  if (task.early === L) task.early = null;
+  else task.steps += SLICE;
   task.session.monitor?.at(currentLine(L));
   task.look(L);
   if (lua_isyieldable(L)) {

@@ -21,7 +21,7 @@ export interface BrokenDownTime {
   readonly summer: boolean;
   /** East of Greenwich, in minutes. */
   readonly offset: number;
-  readonly zone: string;
+  readonly utc: boolean;
   /** Seconds since 1970. */
   readonly time: number;
 }
@@ -61,7 +61,7 @@ export function breakDown(time: number, utc: boolean): BrokenDownTime | undefine
     yearday: Math.floor((shown.getTime() - utcOf(year, 0, 1)) / DAY_MS),
     summer,
     offset,
-    zone: utc ? "GMT" : zoneName(date, offset),
+    utc,
     time: Math.floor(time),
   };
 }
@@ -87,14 +87,29 @@ function isSummer(date: Date): boolean {
 /** Where people call zones by a name of their own, one of these locales knows it. */
 const NAMING_LOCALES = ["en-US", "en-GB", "en-AU", "en-IN", "ja-JP"];
 
+/** By time zone and locale; making them takes long. */
+const formatters = new Map<string, Intl.DateTimeFormat>();
+
+function formatterFor(locale: string): Intl.DateTimeFormat {
+  const key = `${process.env.TZ} ${locale}`;
+  let formatter = formatters.get(key);
+  if (formatter === undefined) {
+    formatter = new Intl.DateTimeFormat(locale, { timeZoneName: "short" });
+    formatters.set(key, formatter);
+  }
+  return formatter;
+}
+
 /** "CET", "EST"; a number such as "+03" where there is no name. */
-function zoneName(time: Date, offset: number): string {
+function zoneName({ time: seconds, offset, utc }: BrokenDownTime): string {
+  if (utc) return "GMT";
+  const time = new Date(seconds * 1000);
   // Names before 1970 are not to be had; the same offset in 2000 mostly has the same name.
   const seasons = [new Date(2000, 0, 1), new Date(2000, 6, 1)];
   const sameOffset = (date: Date) => -date.getTimezoneOffset() === offset;
   const date = time.getTime() >= 0 ? time : (seasons.find(sameOffset) ?? time);
   for (const locale of NAMING_LOCALES) {
-    const parts = new Intl.DateTimeFormat(locale, { timeZoneName: "short" }).formatToParts(date);
+    const parts = formatterFor(locale).formatToParts(date);
     const name = parts.find((part) => part.type === "timeZoneName")?.value ?? "";
     if (/^[A-Z]{3,5}$/.test(name)) return name;
   }
@@ -239,7 +254,7 @@ function field(letter: string, t: BrokenDownTime): string | Padded | undefined {
     case "z":
       return numericZone(t.offset);
     case "Z":
-      return t.zone;
+      return zoneName(t);
     case "%":
       return "%";
     default:

@@ -46,6 +46,9 @@ import {
   type TValue,
 } from "./vm.ts";
 
+/** What opening, removing or flushing a file costs, in instructions. */
+export const SYSTEM_CALL_STEPS = 200;
+
 /** What the io library keeps for an environment. */
 interface Io {
   readonly metatable: Table;
@@ -227,6 +230,7 @@ function seek(L: LuaState): number {
   const file = fileAt(L, 1);
   const mode = optBytes(L, 2, "cur");
   const offset = optWhole(L, 3, 0);
+  charge(L, SYSTEM_CALL_STEPS);
   const whence = WHENCE.find((name) => name === mode) ?? argError(L, 2, "invalid mode");
   const at = file.seek(whence, offset);
   if (isFailure(at)) return pushFailure(L, at);
@@ -236,7 +240,10 @@ function seek(L: LuaState): number {
 
 const fileMethods: Record<string, Native> = {
   close: (L) => close(L, fileAt(L, 1)),
-  flush: (L) => pushOutcome(L, fileAt(L, 1).flush()),
+  flush(L) {
+    charge(L, SYSTEM_CALL_STEPS);
+    return pushOutcome(L, fileAt(L, 1).flush());
+  },
   lines(L) {
     fileAt(L, 1);
     return pushLines(L, slotAt(L, 1)!, false);

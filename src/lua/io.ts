@@ -22,6 +22,7 @@ import {
   pushLines,
   pushOutcome,
   readFormats,
+  SYSTEM_CALL_STEPS,
   textsFrom,
   writeTexts,
 } from "./io-file.ts";
@@ -54,6 +55,7 @@ import {
 
 /** Opens a file by its name in a script and registers it with the environment. */
 function open(L: LuaState, name: string, mode: string): LuaFile | SystemFailure {
+  charge(L, SYSTEM_CALL_STEPS);
   const session = sessionOf(L);
   const paths =
     mode.startsWith("r") && !mode.includes("+") ? pathsToRead(session, name) : [pathOf(session, name)];
@@ -149,6 +151,7 @@ function lines(L: LuaState): number {
 export const ioFunctions: Record<string, Native> = {
   close: (L) => close(L, typeAt(L, 1) === LUA.NONE ? defaultFile(L, "output") : fileAt(L, 1)),
   flush(L) {
+    charge(L, SYSTEM_CALL_STEPS);
     if (ioOf(L).output === undefined) return pushOutcome(L, undefined);
     return pushOutcome(L, defaultFile(L, "output").flush());
   },
@@ -165,6 +168,7 @@ export const ioFunctions: Record<string, Native> = {
   popen: (L) => raise(L, "io.popen is disabled"),
   read: (L) => readFormats(L, defaultFile(L, "input"), 1, -1),
   tmpfile: withRoom((L) => {
+    charge(L, 2 * SYSTEM_CALL_STEPS);
     const file = openScratchFile(join(tmpdir(), `lua_${randomBytes(12).toString("hex")}`));
     if (isFailure(file)) return pushFailure(L, file);
     openResource(L, file);

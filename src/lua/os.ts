@@ -12,7 +12,7 @@ import { encodeText, toBytes } from "../bytes.ts";
 import { checkTable } from "./arguments.ts";
 import { breakDown, formatTime, localTime } from "./dates.ts";
 import { pathOf } from "./file-names.ts";
-import { pushFailure, pushOutcome } from "./io-file.ts";
+import { pushFailure, pushOutcome, SYSTEM_CALL_STEPS } from "./io-file.ts";
 import {
   charge,
   checkBytes,
@@ -55,7 +55,7 @@ function date(L: LuaState): number {
   const asked = Math.trunc(optNumber(L, 2, -1));
   const utc = given.startsWith("!");
   const format = utc ? given.slice(1) : given;
-  charge(L, format.length * 4);
+  charge(L, 100 + format.length * 4);
   // -1 is C's "no time".
   const t = breakDown(asked === -1 ? now() : asked, utc);
   if (t === undefined) {
@@ -93,6 +93,7 @@ function time(L: LuaState): number {
     return 1;
   }
   checkTable(L, 1);
+  charge(L, 50);
   lua_settop(L, 1);
   const second = dateField(L, "sec", 0);
   const minute = dateField(L, "min", 0);
@@ -127,6 +128,7 @@ function rename(L: LuaState): number {
 
 /** true, or nil and what the system said, under the first of the names. */
 function changeFiles(L: LuaState, names: readonly [string, ...string[]], change: () => void): number {
+  charge(L, SYSTEM_CALL_STEPS);
   const [name] = names;
   if (names.some((text) => text.includes("\0"))) return pushFailure(L, failure("EINVAL"), name);
   try {

@@ -139,8 +139,6 @@ test("work that grows with the arguments ends with the budget", async () => {
     ["local t = {} table.setn(t, 1e15) table.insert(t, 1, 'x')", "instructions"],
     ["table.insert({}, -1e15, 'x')", "instructions"],
     ["table.remove({n = 1e15}, 1)", "instructions"],
-    ["table.foreachi({n = 1e15}, type)", ""],
-    ["table.foreachi({n = 1e15}, rawget)", ""],
     ["table.foreachi({n = 1e15}, math.randomseed)", "instructions"],
     ["table.sort({n = 1e15}, rawequal)", "instructions"],
     ["local t = {} for i = 1, 20000 do t[i] = i end while true do table.getn(t) end", "instructions"],
@@ -152,9 +150,9 @@ test("work that grows with the arguments ends with the budget", async () => {
     ],
   ];
   for (const [code, want] of cases) {
-    const outcome = run(lua50, code, budget);
-    if (want === "") assert.equal(typeof (await outcome.catch((error) => error.message)), "string");
-    else assert.equal((await scriptError(outcome)).details.budget, want, code);
+    const started = performance.now();
+    assert.equal((await scriptError(run(lua50, code, budget))).details.budget, want, code);
+    assert.ok(performance.now() - started < 10_000, code);
   }
 });
 
