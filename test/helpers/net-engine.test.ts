@@ -64,6 +64,7 @@ async function run(engine: LuaEngine, body: string, budget = BUDGET): Promise<Lu
 
 async function servePage(text: string, delayMs = 0) {
   const web = createServer((_, response) => setTimeout(() => response.end(text), delayMs));
+  web.unref();
   await new Promise<void>((resolve) => web.listen(0, "127.0.0.1", resolve));
   return {
     url: `http://127.0.0.1:${(web.address() as AddressInfo).port}`,

@@ -131,6 +131,7 @@ test("GetHTTP - true and a table, or false and nil", async () => {
     response.sendDate = false;
     response.writeHead(404, { "Content-Length": "9" }).end("not\r\nhere");
   });
+  web.unref();
   await new Promise<void>((resolve) => web.listen(0, "127.0.0.1", resolve));
   const url = `http://127.0.0.1:${(web.address() as AddressInfo).port}/page?x=1`;
   const lines: string[] = [];

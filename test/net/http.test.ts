@@ -175,6 +175,7 @@ test("get() - forbidden addresses stay unreached in every notation and behind re
     response.writeHead(302, { Location: `http://127.0.0.1:${port}/` });
     response.end();
   });
+  outside.unref();
   await new Promise<void>((resolve) => outside.listen(0, "127.0.0.2", resolve));
   const half = makeClient({
     reach: new Reach({ resolver: new Resolver({ servers: [] }), forbidden: ["127.0.0.1"] }),
@@ -203,6 +204,7 @@ test("get() - a name that changes its address between look-ups gains nothing", a
     response.writeHead(302, { Location: `http://rebind.example:${port}/again` });
     response.end();
   });
+  for (const server of [inside, outside]) server.unref();
   await new Promise<void>((resolve) => outside.listen(port, "127.0.0.2", resolve));
   const resolver = new Resolver({ servers: [dns.address] });
   const own = makeClient({ reach: new Reach({ resolver, forbidden: ["127.0.0.1"] }) });

@@ -1,6 +1,7 @@
 /** Real servers on 127.0.0.1 for the tests of src/net and the helpers on top of it. */
-import type { RemoteInfo } from "node:dgram";
-import { createServer, type Server, type Socket } from "node:net";
+import type { RemoteInfo, Socket as UdpSocket } from "node:dgram";
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createTCPServer, createUDPServer, Packet } from "dns2";
 
 export interface DnsRequest {
@@ -27,6 +28,7 @@ export async function startDns(
   handle: (request: DnsRequest) => Reply | Reply[] | Promise<Reply | Reply[]>,
 ): Promise<DnsServer> {
   const requests: DnsRequest[] = [];
+  let open = true;
   const answer =
     (transport: "udp" | "tcp") =>
     async (packet: Packet, send: (reply: Packet | Buffer) => Promise<Buffer>, client: unknown) => {
@@ -40,24 +42,47 @@ export async function startDns(
         count: requests.length + 1,
       };
       requests.push(request);
-      for (const reply of [await handle(request)].flat()) if (reply) await send(reply);
+      for (const reply of [await handle(request)].flat()) {
+        // A question that was sent twice may still be pondered when the test is over.
+        if (reply && open) await send(reply);
+      }
     };
-  const udp = createUDPServer(answer("udp"));
-  await udp.listen(0, "127.0.0.1");
-  const { port } = udp.address();
-  const tcp = createTCPServer(answer("tcp")) as unknown as Server;
-  await new Promise<void>((resolve) => tcp.listen(port, "127.0.0.1", resolve));
+  const { udp, tcp, port } = await bindBoth(
+    () => createUDPServer(answer("udp")),
+    () => createTCPServer(answer("tcp")) as unknown as Server,
+  );
   const clients = new Set<Socket>();
   tcp.on("connection", (client) => clients.add(client));
   return {
     address: `127.0.0.1:${port}`,
     requests,
     async [Symbol.asyncDispose]() {
+      open = false;
       for (const client of clients) client.destroy();
       udp.close();
       await new Promise((resolve) => tcp.close(resolve));
     },
   };
+}
+
+/** Both on one port of 127.0.0.1; another when somebody else has that port for UDP. */
+export async function bindBoth<U extends UdpSocket>(makeUdp: () => U, makeTcp: () => Server) {
+  for (let tries = 1; ; tries++) {
+    const tcp = makeTcp();
+    tcp.listen(0, "127.0.0.1");
+    await once(tcp, "listening");
+    const { port } = tcp.address() as AddressInfo;
+    const udp = makeUdp();
+    try {
+      udp.bind(port, "127.0.0.1");
+      await once(udp, "listening");
+      return { udp, tcp, port };
+    } catch (error) {
+      udp.close();
+      tcp.close();
+      if (tries === 20) throw error;
+    }
+  }
 }
 
 type Fields = Record<string, unknown>;
