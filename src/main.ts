@@ -112,10 +112,6 @@ function program(): Command {
       process.exitCode = await runScript(config, script, args);
     });
 
-  postlua.command("worker", { hidden: true }).action(async () => {
-    const { runWorker } = await import("./serve/worker.ts");
-    runWorker();
-  });
   return postlua;
 }
 

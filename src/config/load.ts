@@ -9,7 +9,8 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { type AST, getStaticTOMLValue, ParseError, parseTOML } from "toml-eslint-parser";
 import type { z } from "zod";
-import { CONFIG, type ConfigFile, networkProblem } from "./schema.ts";
+import { networkProblem } from "./networks.ts";
+import { CONFIG, type ConfigFile } from "./schema.ts";
 
 /** A configuration error; `problems` are complete lines "FILE:LINE: key: what is wrong". */
 export class ConfigError extends Error {

@@ -5,9 +5,9 @@
  * Pure description: reading files, line numbers and Postfix's own defaults
  * are load.ts's work.
  */
-import { BlockList, isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { z } from "zod";
+import { networkProblem } from "./networks.ts";
 
 const directory = (meaning: string) =>
   z.string().refine(isAbsolute, "must be an absolute path, such as /var/lib/postlua").describe(meaning);
@@ -25,35 +25,6 @@ const networks = z.array(z.string().superRefine(checkNetwork));
 function checkNetwork(text: string, context: z.RefinementCtx): void {
   const problem = networkProblem(text);
   if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
-}
-
-/** What is wrong with an address or CIDR range, or undefined when it is fine. */
-export function networkProblem(text: string): string | undefined {
-  const [address = "", prefix, ...rest] = text.split("/");
-  const family = isIP(address);
-  const bits = family === 4 ? 32 : 128;
-  const hint = `"${text}" is not an address or a range such as 192.0.2.0/24 or 2001:db8::/32`;
-  if (family === 0 || rest.length > 0) return hint;
-  if (prefix !== undefined && !(/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits)) return hint;
-  return undefined;
-}
-
-/** A set of ranges to test addresses against; each entry must have passed networkProblem. */
-export function networkSet(ranges: readonly string[]): BlockList {
-  const set = new BlockList();
-  for (const range of ranges) {
-    const [address = "", prefix] = range.split("/");
-    const family = isIP(address) === 6 ? "ipv6" : "ipv4";
-    if (prefix === undefined) set.addAddress(address, family);
-    else set.addSubnet(address, Number(prefix), family);
-  }
-  return set;
-}
-
-/** Whether `address` (IPv4, IPv6 or IPv4 in IPv6) lies in `set`; anything that is no address does not. */
-export function inNetworks(set: BlockList, address: string): boolean {
-  const family = isIP(address);
-  return family !== 0 && set.check(address, family === 6 ? "ipv6" : "ipv4");
 }
 
 const listenAddress = z

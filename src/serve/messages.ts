@@ -1,5 +1,4 @@
 /** What primary and workers say to each other, as JSON. Sockets travel with "connection"; texts are byte strings. */
-import type { MetricObjectWithValues, MetricValue } from "prom-client";
 import type { Config } from "../config/load.ts";
 import type { ScriptErrorDetails } from "../lua/errors.ts";
 import type { Transport } from "../milter/filter.ts";
@@ -53,10 +52,24 @@ export interface ReportedError {
   readonly problem: ScriptProblem;
 }
 
+/** A metric as prom-client adds them up over processes. */
+export interface Metric {
+  readonly name: string;
+  readonly help: string;
+  readonly type: "counter" | "histogram";
+  readonly aggregator: "sum";
+  readonly values: readonly {
+    readonly value: number;
+    readonly labels: Readonly<Record<string, string | number>>;
+    /** Of a histogram: name_bucket, name_sum, name_count. */
+    readonly metricName?: string;
+  }[];
+}
+
 /** A worker's figures since it started. */
 export interface Figures {
   readonly open: number;
-  readonly metrics: MetricObjectWithValues<MetricValue<string>>[];
+  readonly metrics: readonly Metric[];
 }
 
 export type ToPrimary =

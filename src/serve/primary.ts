@@ -30,14 +30,14 @@ import {
 import { Trial } from "./trial.ts";
 import type { Death, WorkerProcess } from "./worker-process.ts";
 
-const MAIN = new URL("../main.ts", import.meta.url).pathname;
+const WORKER = new URL("./worker-main.ts", import.meta.url).pathname;
 /** A process that tries a script may die of other things than the script. */
 const FIRST_TRIES = 3;
 
 export interface PrimaryOptions {
   /** The log is for people on a terminal. */
   readonly text: boolean;
-  /** The program whose "worker" command is a worker. */
+  /** The program that is a worker; default: ours. */
   readonly workerEntry?: string;
 }
 
@@ -74,7 +74,7 @@ export class Primary {
     this.#output = new OutputFiles(config.log_dir, (problem) => log.error("output", { problem }));
     this.#channels = { log, output: this.#output };
     const { silenceMs, memoryMb, heapMb } = processLimits(config);
-    const entry = options.workerEntry ?? MAIN;
+    const entry = options.workerEntry ?? WORKER;
     const process = { entry, silenceMs: 2 * silenceMs, memoryMb, heapMb };
     this.#trial = new Trial({
       process,

@@ -6,7 +6,7 @@ import { Notifier } from "./notify.ts";
 import { Primary } from "./primary.ts";
 
 export interface ServeOptions {
-  /** The program whose "worker" command is a worker; default: this one. */
+  /** The program that is a worker; default: ours. */
   readonly workerEntry?: string;
 }
 

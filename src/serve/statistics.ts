@@ -4,10 +4,8 @@
  */
 import { AggregatorRegistry, Counter, Gauge, Registry } from "prom-client";
 import { METRIC } from "./figures.ts";
-import type { Figures } from "./messages.ts";
+import type { Figures, Metric } from "./messages.ts";
 import { Rate } from "./rate.ts";
-
-type Metrics = Figures["metrics"];
 
 /** What counts itself outside, read when somebody asks. */
 export interface Sources {
@@ -38,7 +36,7 @@ export class Statistics {
   readonly #sources: Sources;
   readonly #registry = new Registry();
   /** Of workers that are gone. */
-  #past: Metrics = [];
+  #past: Metric[] = [];
   readonly #deaths = new Counter({
     name: "postlua_worker_deaths_total",
     help: "Worker processes that died, by cause",
@@ -111,8 +109,8 @@ export class Statistics {
     if (figures.metrics.length === 0) return;
     const before = this.#past;
     this.#past = [];
-    const sum = AggregatorRegistry.aggregate([before, figures.metrics]);
-    this.#past.push(...(await sum.getMetricsAsJSON()));
+    const sum = await added([before, figures.metrics]).getMetricsAsJSON();
+    this.#past.push(...(sum as unknown as Metric[]));
   }
 
   reloaded(outcome: string): void {
@@ -125,7 +123,8 @@ export class Statistics {
 
   /** Everything, as Prometheus reads it. */
   async metrics(): Promise<{ type: string; text: string }> {
-    const all = AggregatorRegistry.aggregate([...this.#counted(), await this.#registry.getMetricsAsJSON()]);
+    const own = (await this.#registry.getMetricsAsJSON()) as unknown as Metric[];
+    const all = added([...this.#counted(), own]);
     return { type: all.contentType, text: await all.metrics() };
   }
 
@@ -175,7 +174,7 @@ export class Statistics {
     return sum;
   }
 
-  #counted(): Metrics[] {
+  #counted(): (readonly Metric[])[] {
     return [this.#past, ...[...this.#sources.workers()].map(({ figures }) => figures.metrics)];
   }
 
@@ -184,6 +183,13 @@ export class Statistics {
       for (const metric of metrics) if (metric.name === name) yield* metric.values;
     }
   }
+}
+
+/** The library's own types say that a metric's type is a number, which it never is. */
+function added(metrics: readonly (readonly Metric[])[]): Registry {
+  return AggregatorRegistry.aggregate(
+    metrics as unknown as Parameters<typeof AggregatorRegistry.aggregate>[0],
+  );
 }
 
 function openSessions(sources: Sources): number {

@@ -37,7 +37,7 @@ export function startWatchdog(vital: Vital, settings: WatchdogSettings): void {
   const thread = new Worker(new URL(import.meta.url), {
     workerData: { postluaWatchdog: settings, shared: vital.shared } satisfies ThreadData,
     execArgv: [],
-    env: {},
+    env: { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
     resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 4, stackSizeMb: 1 },
   });
   // A service without its watchdog is not the service that was asked for; the primary starts another worker.

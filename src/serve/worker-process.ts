@@ -11,6 +11,7 @@ import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import type { Transport } from "../milter/filter.ts";
 import { BlackBox } from "./black-box.ts";
+import { codeCache } from "./code-cache.ts";
 import type { Figures, ToPrimary, ToWorker } from "./messages.ts";
 import type { Place } from "./vital.ts";
 import { Silence } from "./watchdog.ts";
@@ -23,7 +24,7 @@ export interface Waiting {
 }
 
 export interface ProcessSettings {
-  /** The program that is forked with the argument "worker". */
+  /** The program that is forked. */
   readonly entry: string;
   /** Silence of the whole process after which it is killed, milliseconds. */
   readonly silenceMs: number;
@@ -73,7 +74,8 @@ export class WorkerProcess {
   /** `tickMs` is how often look() will be called. */
   constructor(settings: ProcessSettings, tickMs: number, hear: (message: ToPrimary) => void) {
     this.#settings = settings;
-    const child = fork(settings.entry, ["worker"], {
+    const child = fork(settings.entry, [], {
+      env: { ...process.env, ...codeCache(process.env) },
       stdio: ["ignore", "inherit", "inherit", "ipc", "pipe"],
       execArgv: [`--max-old-space-size=${settings.heapMb}`],
     });

@@ -17,6 +17,7 @@ import type { MilterFilter, Transport } from "../milter/filter.ts";
 import { SERVED_SCRIPTS } from "../scripts/callbacks.ts";
 import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
 import type { SessionContext } from "../smtp/session.ts";
+import { keepCode } from "./code-cache.ts";
 import { WorkerFigures } from "./figures.ts";
 import { helperModules } from "./helpers.ts";
 import { processLimits } from "./limits.ts";
@@ -94,7 +95,7 @@ class Worker {
     const { silenceMs, memoryMb } = processLimits(config);
     startWatchdog(this.#vital, { silenceMs, maxBytes: memoryMb * 1024 * 1024, text });
     setInterval(() => void this.#report(), FIGURES_MS).unref();
-    void tell({ type: "ready" });
+    void tell({ type: "ready" }).then(keepCode);
   }
 
   /** For connections that begin from now on. */
@@ -158,7 +159,7 @@ class Worker {
   }
 
   async #report(): Promise<void> {
-    const figures = await this.#figures.take(() => this.#connections.size);
+    const figures = this.#figures.take(this.#connections.size);
     if (figures !== undefined) await tell({ type: "figures", figures });
   }
 }

@@ -1,7 +1,7 @@
 /** Who is talking to us, and the values that the configuration gives such a client on entry. */
 import { type BlockList, isIP } from "node:net";
 import type { Config } from "../config/load.ts";
-import { inNetworks, networkSet } from "../config/schema.ts";
+import { inNetworks, networkSet } from "../config/networks.ts";
 import type { SmtpGlobals } from "../scripts/smtpsvr.ts";
 
 export interface Client {

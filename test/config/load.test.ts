@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConfigError, loadConfig, parseConfig } from "../../src/config/load.ts";
-import { inNetworks, networkSet } from "../../src/config/schema.ts";
+import { inNetworks, networkSet } from "../../src/config/networks.ts";
 
 function problems(text: string): readonly string[] {
   try {
