@@ -62,6 +62,31 @@ function program(): Command {
     });
 
   postlua
+    .command("status")
+    .description("how the running service is: workers, sessions, rates, scripts, last errors")
+    .option("--config <file>", "configuration file, for its control.socket", DEFAULT_CONFIG)
+    .option("--json", "machine-readable output", false)
+    .addHelpText("after", "\nExit codes: 0 it answered, 1 nobody answers")
+    .action(async (options: { config: string; json: boolean }) => {
+      const { status } = await import("./commands/status.ts");
+      process.exitCode = await status(options.config, options.json);
+    });
+
+  postlua
+    .command("reload")
+    .description("have the running service read configuration and scripts again")
+    .option("--config <file>", "configuration file, for its control.socket", DEFAULT_CONFIG)
+    .option("--json", "machine-readable output", false)
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 done, 1 something was refused and its last good version stays, or nobody answers",
+    )
+    .action(async (options: { config: string; json: boolean }) => {
+      const { reload } = await import("./commands/reload.ts");
+      process.exitCode = await reload(options.config, options.json);
+    });
+
+  postlua
     .command("check")
     .description("check configuration and scripts; list the callbacks found")
     .option("--config <file>", "configuration file", DEFAULT_CONFIG)

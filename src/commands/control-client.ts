@@ -1,0 +1,65 @@
+/** Talks to the running service over its control socket, for the commands that ask it something. */
+import { readFileSync } from "node:fs";
+import { request } from "node:http";
+import { ConfigError, parseConfig } from "../config/load.ts";
+
+const DEFAULT_SOCKET = "/run/postlua/control.sock";
+
+/** Where the service listens, and what is wrong with the file that should have said so, if anything is. */
+export interface ControlPlace {
+  readonly socket: string;
+  readonly problems: readonly string[];
+}
+
+/** The control socket that `file` names. A file that is wrong just now does not hide the service: it has the default then. */
+export function controlPlace(file: string): ControlPlace {
+  try {
+    return { socket: parseConfig(readFileSync(file, "utf8"), file).control.socket, problems: [] };
+  } catch (error) {
+    if (error instanceof ConfigError) return { socket: DEFAULT_SOCKET, problems: error.problems };
+    const { code } = error as NodeJS.ErrnoException;
+    return {
+      socket: DEFAULT_SOCKET,
+      problems: code === "ENOENT" ? [] : [`${file}: cannot be read (${code})`],
+    };
+  }
+}
+
+/** Nobody answers at the socket, or not as postlua does; the message is for people. */
+export class ControlError extends Error {
+  override name = "ControlError";
+}
+
+/** Sends one request. @returns the JSON answer @throws ControlError */
+export function ask(socket: string, method: "GET" | "POST", path: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ socketPath: socket, method, path, host: "postlua" }, (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => {
+        text += chunk;
+      });
+      response.on("end", () => {
+        if (response.statusCode === 200) resolve(JSON.parse(text));
+        else reject(new ControlError(`${socket}: ${response.statusCode} ${text.trim()}`));
+      });
+    });
+    sent.on("error", (error: NodeJS.ErrnoException) => {
+      reject(new ControlError(`${socket}: ${reason(error)}`));
+    });
+    sent.end();
+  });
+}
+
+function reason(error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case "ENOENT":
+    case "ECONNREFUSED":
+      return "nobody answers; is postlua running, and with this control.socket?";
+    case "EACCES":
+    case "EPERM":
+      return "not allowed; ask as root or as the user that postlua runs as";
+    default:
+      return error.message;
+  }
+}
