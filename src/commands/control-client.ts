@@ -1,6 +1,7 @@
 /** Talks to the running service over its control socket, for the commands that ask it something. */
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
+import { getStaticTOMLValue, parseTOML } from "toml-eslint-parser";
 import { ConfigError, parseConfig } from "../config/load.ts";
 
 const DEFAULT_SOCKET = "/run/postlua/control.sock";
@@ -11,17 +12,31 @@ export interface ControlPlace {
   readonly problems: readonly string[];
 }
 
-/** The control socket that `file` names. A file that is wrong just now does not hide the service: it has the default then. */
+/** The control socket that `file` names. A file that is wrong just now does not hide the service. */
 export function controlPlace(file: string): ControlPlace {
+  let text: string;
   try {
-    return { socket: parseConfig(readFileSync(file, "utf8"), file).control.socket, problems: [] };
+    text = readFileSync(file, "utf8");
   } catch (error) {
-    if (error instanceof ConfigError) return { socket: DEFAULT_SOCKET, problems: error.problems };
     const { code } = error as NodeJS.ErrnoException;
-    return {
-      socket: DEFAULT_SOCKET,
-      problems: code === "ENOENT" ? [] : [`${file}: cannot be read (${code})`],
-    };
+    const problems = code === "ENOENT" ? [] : [`${file}: cannot be read (${code})`];
+    return { socket: DEFAULT_SOCKET, problems };
+  }
+  try {
+    return { socket: parseConfig(text, file).control.socket, problems: [] };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return { socket: namedSocket(text) ?? DEFAULT_SOCKET, problems: error.problems };
+  }
+}
+
+/** The control.socket of a file in which something else is wrong. */
+function namedSocket(text: string): string | undefined {
+  try {
+    const { control } = getStaticTOMLValue(parseTOML(text)) as { control?: { socket?: unknown } };
+    return typeof control?.socket === "string" ? control.socket : undefined;
+  } catch {
+    return undefined;
   }
 }
 
