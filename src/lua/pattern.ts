@@ -145,17 +145,30 @@ function endOfSet(source: Uint8Array, p: number, end: number): number {
   return i;
 }
 
-class Program {
-  readonly ops: number[] = [];
-  readonly kinds: number[] = [];
-  readonly args: number[] = [];
+/** A program being written; no pattern has more instructions than bytes, and the end. */
+class Program implements Pattern {
+  readonly anchored: boolean;
+  readonly literal: boolean;
+  readonly ops: Uint8Array;
+  readonly kinds: Uint8Array;
+  readonly args: Int32Array;
   readonly sets: (Uint8Array | undefined)[] = [];
   readonly errors: string[] = [];
+  #length = 0;
+
+  constructor(bytes: number, anchored: boolean, literal: boolean) {
+    this.anchored = anchored;
+    this.literal = literal;
+    this.ops = new Uint8Array(bytes + 1);
+    this.kinds = new Uint8Array(bytes + 1);
+    this.args = new Int32Array(bytes + 1);
+  }
 
   emit(op: number, kind = 0, arg = 0, set?: Uint8Array): void {
-    this.ops.push(op);
-    this.kinds.push(kind);
-    this.args.push(arg);
+    const at = this.#length++;
+    this.ops[at] = op;
+    this.kinds[at] = kind;
+    this.args[at] = arg;
     this.sets.push(set);
   }
 
@@ -255,10 +268,10 @@ function compileEscape(
 export function compilePattern(source: Uint8Array, dialect: PatternDialect, anchors = true): Pattern {
   const nul = dialect === "5.0" ? source.indexOf(0) : -1;
   const end = nul < 0 ? source.length : nul;
-  const out = new Program();
   const anchored = anchors && end > 0 && source[0] === CARET;
   let literal = true;
   for (let i = 0; i < end && literal; i++) literal = MAGIC[source[i]!] === 0;
+  const out = new Program(end, anchored, literal);
   let p = anchored ? 1 : 0;
   while (p < end) {
     const c = source[p]!;
@@ -284,13 +297,5 @@ export function compilePattern(source: Uint8Array, dialect: PatternDialect, anch
     p = next;
   }
   out.emit(OP.END);
-  return {
-    anchored,
-    ops: Uint8Array.from(out.ops),
-    kinds: Uint8Array.from(out.kinds),
-    args: Int32Array.from(out.args),
-    sets: out.sets,
-    errors: out.errors,
-    literal,
-  };
+  return out;
 }

@@ -16,6 +16,7 @@ import {
   sessionOf,
 } from "./native.ts";
 import { type Directive, formatNumeric, formatText, parseFormat, quote } from "./printf.ts";
+import { gsub } from "./string-gsub.ts";
 import { matchFunctions } from "./string-match.ts";
 import {
   LUA,
@@ -189,6 +190,7 @@ export const stringFunctions: Record<string, Native> = {
     return raise(L, "unable to dump given function");
   },
   format,
+  gsub,
   len(L) {
     lua_pushnumber(L, checkByteArray(L, 1).length);
     return 1;
