@@ -20,10 +20,12 @@ export interface ServiceOptions {
   readonly configDirectory: string;
   /** A directory of scripts, or texts of script files by name, such as { "SMTPSVR.LUA": "..." }; byte strings. */
   readonly scripts: string | Readonly<Record<string, string>>;
-  /** Further lines of postlua.toml: keys first, then tables other than [postfix] and [milter]. */
+  /** Further lines of postlua.toml: keys first, then tables other than [postfix], [control] and [milter]. */
   readonly config?: string;
   /** Default 1. */
   readonly workers?: number;
+  /** A program with the command line of postlua, to be started in its place. */
+  readonly main?: string;
   /** Called with every line of the log, in order. */
   readonly onLine?: (line: LogLine) => void;
 }
@@ -64,12 +66,12 @@ export class PostluaService {
 
   /** Starts `postlua serve`; resolves when the socket takes connections from Postfix. */
   async start(): Promise<void> {
-    const config = this.#path("postlua.toml");
+    const config = this.configFile;
     writeFileSync(config, this.#configuration());
-    const { scratch, workers = 1 } = this.#options;
+    const { scratch, workers = 1, main = MAIN } = this.#options;
     const child = scratch.spawn(
       process.execPath,
-      [MAIN, "serve", "--config", config, "--workers", String(workers)],
+      [main, "serve", "--config", config, "--workers", String(workers)],
       { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE } },
     );
     this.#process = child;
@@ -108,6 +110,30 @@ export class PostluaService {
     for (const [name, text] of Object.entries(scripts)) {
       writeFileSync(this.#path("scripts", name), text, "latin1");
     }
+  }
+
+  /** The process ID of the primary; undefined when it does not run. */
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  /** Resolves when the primary has ended, by whatever; null when it was killed. */
+  get exited(): Promise<number | null> {
+    return this.#exited;
+  }
+
+  get configFile(): string {
+    return this.#path("postlua.toml");
+  }
+
+  /** The control socket. */
+  get control(): string {
+    return this.#path("control.sock");
+  }
+
+  /** The path of a script file of its own. */
+  scriptPath(name: string): string {
+    return this.#path("scripts", name);
   }
 
   /** Decision lines so far. */
@@ -165,6 +191,9 @@ ${this.#options.config ?? ""}
 
 [postfix]
 config_dir = "${this.#options.configDirectory}"
+
+[control]
+socket = "${this.control}"
 
 [milter]
 listen = ["${this.milter}"]
