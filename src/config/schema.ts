@@ -27,6 +27,11 @@ function checkNetwork(text: string, context: z.RefinementCtx): void {
   if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
 }
 
+function isServer(text: string): boolean {
+  const [, bracketed, plain = text, port] = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  return isIP(bracketed ?? plain) !== 0 && Number(port ?? 53) > 0 && Number(port ?? 53) < 65_536;
+}
+
 const listenAddress = z
   .string()
   .regex(
@@ -139,7 +144,14 @@ export const CONFIG = z.strictObject({
   dns: z
     .strictObject({
       servers: z
-        .array(z.string())
+        .array(
+          z
+            .string()
+            .refine(
+              isServer,
+              'must be an address, such as "192.0.2.53", "192.0.2.53:5353" or "[2001:db8::53]:53"',
+            ),
+        )
         .optional()
         .describe("DNS servers, address or address:port; default: the system's resolvers"),
       timeout_ms: positive("time limit of one try at one server, milliseconds", 3_000),

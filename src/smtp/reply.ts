@@ -18,7 +18,9 @@ export type ResultText =
 
 /** RFC 5321 allows 512 bytes a reply line, code, separator and CRLF included. */
 const MAX_TEXT = 505;
-const MAX_LINES = 100;
+/** What MTAs take from a milter in one reply. */
+const MAX_LINES = 32;
+const TOO_MANY = `only the first ${MAX_LINES} lines of the reply are sent`;
 
 /** Reads a result string (a byte string). Never throws. */
 export function parseResult(result: string): ResultText {
@@ -48,7 +50,6 @@ export function parseResult(result: string): ResultText {
 function refusal(code: number, rest: string): ResultText {
   let problem = "";
   const raw = rest.split(/\r\n|\n|\r/);
-  if (raw.length > MAX_LINES) problem = `only the first ${MAX_LINES} lines of the reply are sent`;
   let enhanced = "";
   const lines: string[] = [];
   raw.slice(0, MAX_LINES).forEach((line, i) => {
@@ -66,7 +67,8 @@ function refusal(code: number, rest: string): ResultText {
     if (clean !== text) problem ||= "control characters in the reply are replaced by ?";
     for (const piece of pieces(clean, MAX_TEXT - enhanced.length)) lines.push(piece);
   });
-  return { kind: "refuse", reply: { code, enhanced, lines }, problem };
+  if (raw.length > MAX_LINES || lines.length > MAX_LINES) problem = TOO_MANY;
+  return { kind: "refuse", reply: { code, enhanced, lines: lines.slice(0, MAX_LINES) }, problem };
 }
 
 function pieces(text: string, length: number): string[] {

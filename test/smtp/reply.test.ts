@@ -53,7 +53,12 @@ test("long lines are split within the reply line limit, many lines are cut", () 
   }
   const many = parseResult(`550 ${"a\n".repeat(1000)}b`);
   assert.equal(many.kind, "refuse");
-  if (many.kind === "refuse") assert.equal(many.reply.lines.length, 100);
+  if (many.kind === "refuse") {
+    assert.equal(many.reply.lines.length, 32);
+    assert.match(many.problem, /first 32 lines/);
+  }
+  const huge = parseResult(`550 ${"x".repeat(100_000)}`);
+  if (huge.kind === "refuse") assert.equal(huge.reply.lines.length, 32);
 });
 
 const OTHERS: [result: string, kind: string][] = [
