@@ -5,6 +5,7 @@
  * Pure description: reading files, line numbers and Postfix's own defaults
  * are load.ts's work.
  */
+import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { z } from "zod";
 import { networkProblem } from "./networks.ts";
