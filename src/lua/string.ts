@@ -4,6 +4,7 @@
  * when they are made, everything else here.
  */
 import { checkFunction, checkWhole, optWhole, typeAt } from "./arguments.ts";
+import { baseFunctions } from "./base.ts";
 import { copyBytes } from "./byte-builder.ts";
 import {
   argError,
@@ -11,6 +12,8 @@ import {
   checkByteArray,
   checkBytes,
   checkNumber,
+  generatorNative,
+  type NativeGenerator,
   optBytes,
   raise,
   sessionOf,
@@ -23,8 +26,10 @@ import {
   type LuaState,
   lua_checkstack,
   lua_gettop,
+  lua_pushcfunction,
   lua_pushnumber,
   lua_pushvalue,
+  lua_replace,
   machine,
   type Native,
   pushOwnedBytes,
@@ -139,9 +144,40 @@ function formatString(L: LuaState, n: number, directive: Directive): string {
   return formatText(nul < 0 ? text : text.slice(0, nul), directive);
 }
 
-function format(L: LuaState): number {
-  const { dialect } = sessionOf(L);
+/** To 5.2 %s takes anything: the stack positions of arguments that tostring must be asked about. */
+function positionsToConvert(L: LuaState, directives: readonly Directive[]): number[] {
+  const positions: number[] = [];
+  let argument = 1;
+  for (const { conversion } of directives) {
+    if (conversion === "" || conversion === "!") continue;
+    const type = typeAt(L, ++argument);
+    if (conversion === "s" && type !== LUA.STRING && type !== LUA.NUMBER && type !== LUA.NONE)
+      positions.push(argument);
+  }
+  return positions;
+}
+
+const formatAnything = generatorNative(function* (L: LuaState): NativeGenerator {
   const directives = directivesAt(L, 1);
+  for (const position of positionsToConvert(L, directives)) {
+    lua_pushcfunction(L, baseFunctions.tostring!);
+    lua_pushvalue(L, position);
+    yield { call: 1, results: 1 };
+    if (typeAt(L, -1) !== LUA.STRING) raise(L, "'tostring' must return a string");
+    lua_replace(L, position);
+  }
+  return formatWith(L, directives);
+});
+
+function format(L: LuaState): number {
+  const directives = directivesAt(L, 1);
+  if (sessionOf(L).dialect === "5.2" && positionsToConvert(L, directives).length > 0)
+    return formatAnything(L);
+  return formatWith(L, directives);
+}
+
+function formatWith(L: LuaState, directives: readonly Directive[]): number {
+  const { dialect } = sessionOf(L);
   charge(L, directives.length);
   let out = "";
   let announced = 65_536;

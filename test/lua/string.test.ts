@@ -143,6 +143,10 @@ const ANSWERS_5_2: Answer[] = [
   ['string.gsub("a\\0b", "\\0", "z")', '"azb" 1'],
   ['string.format("%s", "a\\0b")', '"a\\000b"'],
   ['string.find("a!", "%g", 2)', '2 2'],
+  ['string.format("%s %s %5s|%s", nil, true, false, 1)', '"nil true false|1"'],
+  ['string.format("%s", setmetatable({}, {__tostring = function() return "object" end}))', '"object"'],
+  ['string.find(string.format("%s", {}), "^table: ")', '1 7'],
+  ['pcall(string.format, "%s")', 'false "bad argument #2 to `?\' (string expected, got no value)"'],
 ];
 
 const lua50 = makeEngine({});
