@@ -6,7 +6,6 @@
  * are load.ts's work.
  */
 import { isIP } from "node:net";
-import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { z } from "zod";
 import { networkProblem } from "./networks.ts";
