@@ -11,8 +11,8 @@ import { type LuaState, lua_checkstack, lua_pushnumber, pushOwnedBytes } from ".
 
 /** Matching steps between two looks at the budget: a fraction of a millisecond. */
 export const SLICE = 10_000;
-/** Steps after which other sessions get a turn: about a millisecond. */
-export const TURN_STEPS = 100_000;
+/** Steps after which other sessions get a turn: a fraction of a millisecond. */
+export const TURN_STEPS = 30_000;
 
 /** Patterns longer than this are compiled for each call. */
 const LONGEST_KEPT = 64;
