@@ -5,7 +5,7 @@
  * LUA.OUT and LUAERRORS.LOG are not here; they belong to the scripts
  * (scripts/output.ts).
  */
-import type { Writable } from "node:stream";
+import { Writable } from "node:stream";
 import winston from "winston";
 import { jsonLine, type LogFields, type LogLevel, textLine } from "./log-line.ts";
 
@@ -43,7 +43,7 @@ export function createLog(options: LogOptions): AdjustableLog {
   const logger = winston.createLogger({
     level: options.level,
     format,
-    transports: [new winston.transports.Stream({ stream: options.stream })],
+    transports: [new winston.transports.Stream({ stream: new Batch(options.stream) })],
   });
   const at =
     (level: LogLevel) =>
@@ -60,4 +60,38 @@ function coloured(info: winston.Logform.TransformableInfo, colour: boolean): str
   const line = textLine(info.level, String(info.message), info.fields as LogFields);
   const start = COLOURS[info.level] ?? "";
   return colour && start !== "" ? `${start}${line}\x1b[0m` : line;
+}
+
+type Done = (error: Error | null | undefined) => void;
+
+/** Lines of one turn of the event loop become one write: a session logs a dozen of them, and each write is a system call. */
+class Batch extends Writable {
+  readonly #target: Writable;
+  readonly #flush = (): void => {
+    this.uncork();
+  };
+
+  constructor(target: Writable) {
+    super({ decodeStrings: false, highWaterMark: 1 << 20 });
+    this.#target = target;
+    process.once("exit", this.#flush);
+  }
+
+  override write(chunk: string, encoding?: BufferEncoding | Done, done?: Done): boolean {
+    if (this.writableCorked === 0) {
+      this.cork();
+      setImmediate(this.#flush);
+    }
+    return typeof encoding === "string" ? super.write(chunk, encoding, done) : super.write(chunk, encoding);
+  }
+
+  override _writev(chunks: { chunk: string }[], done: () => void): void {
+    this.#target.write(chunks.map(({ chunk }) => chunk).join(""));
+    done();
+  }
+
+  override _write(chunk: string, _encoding: string, done: () => void): void {
+    this.#target.write(chunk);
+    done();
+  }
 }
