@@ -33,7 +33,8 @@ import {
 } from "./vm.ts";
 
 export { charge } from "./budget.ts";
-export { openResource, type Session, sessionOf } from "./session.ts";
+export { openResource, sessionOf } from "./resources.ts";
+export type { Session } from "./session.ts";
 export type { LuaState, Native } from "./vm.ts";
 
 export type NativeStep =

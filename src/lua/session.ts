@@ -1,14 +1,13 @@
 /**
  * What belongs to one environment: where its files are, what it may open, where
- * its output goes. Library functions reach it through sessionOf(L). It holds no
- * code of the machine and outlives callbacks.
+ * its output goes. Shapes only; library functions reach it through sessionOf(L).
+ * It outlives callbacks.
  */
-import { Breach, taskOf } from "./budget.ts";
 import type { Dialect } from "./lexer.ts";
 import type { Memory } from "./memory.ts";
 import type { Monitor } from "./monitor.ts";
 import type { Safety } from "./safety.ts";
-import type { LuaState, Table } from "./vm.ts";
+import type { Table } from "./vm.ts";
 
 /** Something to close when the environment ends, an open file. */
 export interface Resource {
@@ -37,28 +36,4 @@ export interface Session {
   readonly library: Map<string, unknown>;
   /** The table of globals that callbacks start with; setfenv(0, t) changes it. */
   globals: Table;
-}
-
-/** The environment that runs on `L`. */
-export function sessionOf(L: LuaState): Session {
-  const task = taskOf(L);
-  if (task === null) throw new Error("no script runs on this thread");
-  return task.session;
-}
-
-/**
- * Registers an open file, to be closed with the environment. Throws the breach
- * when there are too many, having closed `resource`.
- */
-export function openResource(L: LuaState, resource: Resource): void {
-  const task = taskOf(L);
-  const session = sessionOf(L);
-  if (task !== null && session.resources.size >= task.budget.openFiles) {
-    resource.close();
-    task.throwBreach(
-      L,
-      new Breach("budget", "files", `budget exceeded: more than ${task.budget.openFiles} open files`),
-    );
-  }
-  session.resources.add(resource);
 }
