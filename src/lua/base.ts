@@ -249,8 +249,8 @@ function unpack(L: LuaState): number {
   for (let i = first; i <= last; i++) pushNilOr(L, rawGet(t, i));
   return count;
 }
-/** 5.0 has room for 2,048 values. */
-const MAX_UNPACKED = 50_000;
+/** 5.0 has room for 2,048 values, 5.1 for 8,000. */
+const MAX_UNPACKED = 8_000;
 
 function getmetatable(L: LuaState): number {
   checkAny(L, 1);

@@ -183,4 +183,5 @@ function hook(L: LuaState): void {
   }
 }
 
+machine.onWork = charge;
 machine.onString = (L, bytes) => (L.task as Task | null)?.spendString(L, bytes);

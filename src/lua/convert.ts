@@ -94,9 +94,18 @@ function lowerCase(text: string): string {
   return text.replace(/[A-Z]/g, (c) => c.toLowerCase());
 }
 
-/** A copy of what a slot holds. Throws TooManyEntries. */
-export function fromLua(value: TValue | undefined, limits: CopyLimits = DEFAULT_COPY_LIMITS): LuaValue {
-  return copy(value, limits.depth, { left: limits.entries, most: limits.entries });
+/** A copy of what a slot holds. `count` is told how many entries were copied. Throws TooManyEntries. */
+export function fromLua(
+  value: TValue | undefined,
+  count?: (entries: number) => void,
+  limits: CopyLimits = DEFAULT_COPY_LIMITS,
+): LuaValue {
+  const room = { left: limits.entries, most: limits.entries };
+  try {
+    return copy(value, limits.depth, room);
+  } finally {
+    count?.(limits.entries - room.left);
+  }
 }
 
 function copy(slot: TValue | undefined, depth: number, room: { left: number; most: number }): LuaValue {

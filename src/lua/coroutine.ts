@@ -10,8 +10,9 @@
 import { charge, type Task, taskOf, watch } from "./budget.ts";
 import { where } from "./frames.ts";
 import { argError, cannotWait, raise, Wait, yieldToHost } from "./native.ts";
-import { rethrow } from "./protect.ts";
+import { broken } from "./protect.ts";
 import {
+  BROKEN,
   LUA,
   type LuaState,
   lua_checkstack,
@@ -101,17 +102,22 @@ function start(L: LuaState, resumption: Resumption, args: number): number {
   const { thread, done } = resumption;
   charge(L, STEPS_TO_RESUME);
   if (!lua_checkstack(thread, args)) raise(L, "too many arguments to resume");
-  if (thread.wait !== null) {
-    // It waits inside another resume.
-    pushText(L, "cannot resume non-suspended coroutine");
-    return done(L, -1);
-  }
-  if (thread.status === LUA.OK && thread.ci === thread.base_ci && lua_gettop(thread) === 0) {
-    pushText(L, "cannot resume dead coroutine");
+  const refusal = whyNot(thread);
+  if (refusal !== "") {
+    pushText(L, refusal);
     return done(L, -1);
   }
   lua_xmove(L, thread, args);
   return run(L, resumption, args);
+}
+
+function whyNot(thread: LuaState): string {
+  const unused = thread.status === LUA.OK && thread.ci === thread.base_ci;
+  // One that waits for the host does so inside another resume.
+  if (thread.wait !== null || (thread.status === LUA.OK && !unused))
+    return "cannot resume non-suspended coroutine";
+  if (unused ? lua_gettop(thread) === 0 : thread.status !== LUA.YIELD) return "cannot resume dead coroutine";
+  return "";
 }
 
 function run(L: LuaState, resumption: Resumption, args: number): number {
@@ -122,7 +128,7 @@ function run(L: LuaState, resumption: Resumption, args: number): number {
     thread.hookcount = L.hookcount;
     const status = lua_resume(thread, L, given);
     L.hookcount = Math.max(1, thread.hookcount);
-    rethrow(L);
+    if (status === BROKEN) broken(L);
     if (status === LUA.YIELD && thread.wait !== null) {
       waitForThread(L, resumption, thread.wait);
       given = 0;
@@ -160,10 +166,8 @@ function yieldValues(L: LuaState): number {
 
 function status(L: LuaState): number {
   const thread = threadAt1(L);
-  const unused = thread.status === LUA.OK && thread.ci === thread.base_ci;
-  const failed = thread.status !== LUA.OK && thread.status !== LUA.YIELD;
   if (thread === L) pushText(L, "running");
-  else pushText(L, failed || (unused && lua_gettop(thread) === 0) ? "dead" : "suspended");
+  else pushText(L, whyNot(thread) === "cannot resume dead coroutine" ? "dead" : "suspended");
   return 1;
 }
 

@@ -2,7 +2,6 @@
  * Compiles scripts and opens environments for them. One engine a process is
  * enough for everything of one dialect; all engines share one machine.
  */
-import { getHeapStatistics } from "node:v8";
 import type { Budget } from "./budget.ts";
 import { type EnvironmentParts, LuaEnvironment } from "./environment.ts";
 import { ScriptError } from "./errors.ts";
@@ -52,11 +51,9 @@ export class LuaEngine {
   constructor(options: EngineOptions) {
     this.dialect = options.dialect;
     this.#print = options.print;
-    // Well below the limit at which V8 ends the process.
-    const most = getHeapStatistics().heap_size_limit * 0.6;
     this.#parts = {
       library: makeLibrary(options.dialect, options.modules),
-      memory: new Memory(Math.min(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY, most)),
+      memory: new Memory(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY),
       dataDir: options.dataDir,
       scriptsDir: options.scriptsDir,
       maxStringBytes: options.maxStringBytes ?? DEFAULT_MAX_STRING,

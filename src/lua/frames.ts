@@ -70,12 +70,16 @@ function nameOf(L: LuaState, ci: CallInfo): readonly [kind: string, name: string
 
 /** The name of the global that holds `value`. */
 function globalName(L: LuaState, value: TValue): string | undefined {
-  for (let entry = L.globals?.f; entry !== undefined; entry = entry.n) {
+  let left = MOST_GLOBALS;
+  for (let entry = L.globals?.f; entry !== undefined && left-- > 0; entry = entry.n) {
     if ((entry.key.type & 0x0f) === LUA.STRING && rawEqual(entry.value, value))
       return textOfString(entry.key.value as TString);
   }
   return undefined;
 }
+
+/** The library comes first among the globals. */
+const MOST_GLOBALS = 500;
 
 /** What the running native function was called as. */
 export function runningName(L: LuaState): readonly [kind: string, name: string] {
@@ -87,16 +91,17 @@ const LAST_LEVELS = 10;
 
 /** Lua's traceback of a thread, also of one that died of an error. */
 export function traceback(L: LuaState): string {
-  const lines: string[] = [];
+  const frames: CallInfo[] = [];
   for (let ci: CallInfo | null = L.ci; ci !== null && ci !== L.base_ci; ci = ci.previous) {
     // A suspended thread's last call is hidden behind what it yielded.
-    if (ci.func === undefined || !ci.func.ttisfunction()) continue;
-    lines.push(frameLine(L, ci));
-    if (isLua(ci) && ci.callstatus & IS_TAIL_CALL) lines.push("(tail call): ?");
+    if (ci.func?.ttisfunction()) frames.push(ci);
   }
-  if (lines.length > FIRST_LEVELS + LAST_LEVELS)
-    lines.splice(FIRST_LEVELS, lines.length - FIRST_LEVELS - LAST_LEVELS, "...");
-  return ["stack traceback:", ...lines.map((line) => `\t${line}`)].join("\n");
+  const last = Math.max(FIRST_LEVELS, frames.length - LAST_LEVELS);
+  const lines = ["stack traceback:"];
+  for (const ci of frames.slice(0, FIRST_LEVELS)) lines.push(frameLine(L, ci));
+  if (last > FIRST_LEVELS) lines.push("...");
+  for (const ci of frames.slice(last)) lines.push(frameLine(L, ci));
+  return lines.join("\n\t");
 }
 
 function frameLine(L: LuaState, ci: CallInfo): string {

@@ -21,6 +21,9 @@ import {
   slotAt,
 } from "./vm.ts";
 
+/** Copying a table's entry. */
+const STEPS_AN_ENTRY = 10;
+
 class Call implements HostCall {
   readonly args: readonly LuaValue[];
   readonly #task: Task;
@@ -32,7 +35,12 @@ class Call implements HostCall {
   constructor(L: LuaState, task: Task, name: string) {
     const args: LuaValue[] = [];
     const count = lua_gettop(L);
-    for (let i = 1; i <= count; i++) args.push(fromLua(slotAt(L, i)));
+    let entries = 0;
+    const add = (more: number) => {
+      entries += more;
+    };
+    for (let i = 1; i <= count; i++) args.push(fromLua(slotAt(L, i), add));
+    if (entries > 0) task.spend(L, entries * STEPS_AN_ENTRY);
     this.args = args;
     this.#task = task;
     this.#thread = L;

@@ -38,9 +38,9 @@ import {
 } from "./vm.ts";
 
 /** Compiling a byte of source costs about as much as this many instructions. */
-const STEPS_A_BYTE = 10;
+const STEPS_A_BYTE = 30;
 /** Nothing else runs while source is compiled. */
-const MAX_SOURCE = 2 * 1024 * 1024;
+const MAX_SOURCE = 512 * 1024;
 
 const NIL = newValue(LUA.NIL, null);
 const TRUE = newValue(LUA.BOOLEAN, true);

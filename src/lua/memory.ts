@@ -15,16 +15,25 @@ import type { LuaState } from "./vm.ts";
 const BYTES_BETWEEN_LOOKS = 16 * 1024 * 1024;
 /** A full collection takes tens to hundreds of milliseconds; garbage is not worth more than this often. */
 const MS_BETWEEN_COLLECTIONS = 500;
+/** What V8 keeps of its limit for new objects; a full old generation ends the process all the same. */
+const YOUNG_BYTES = 192 * 1024 * 1024;
+/** V8 gives up some way below its limit. */
+const USABLE = 0.75;
 
 export class Memory {
   /** Heap and bytes outside it that this process may hold. */
   readonly maxBytes: number;
+  /** Made at the start: the context it comes from needs memory of its own. */
+  readonly #collectGarbage: () => void;
   #made = 0;
   #lastCollection = Number.NEGATIVE_INFINITY;
-  #collect: (() => void) | undefined;
 
+  /** `maxBytes` counts as far as V8's own limit allows. */
   constructor(maxBytes: number) {
-    this.maxBytes = maxBytes;
+    const most = (getHeapStatistics().heap_size_limit - YOUNG_BYTES) * USABLE;
+    this.maxBytes = Math.min(maxBytes, most);
+    setFlagsFromString("--expose-gc");
+    this.#collectGarbage = runInNewContext("gc") as () => void;
   }
 
   /** Told of a string of `bytes` that is about to exist. */
@@ -37,8 +46,7 @@ export class Memory {
   look(task: Task, L: LuaState): void {
     this.#made = 0;
     if (held() <= this.maxBytes) return;
-    const now = performance.now();
-    if (now - this.#lastCollection > MS_BETWEEN_COLLECTIONS) {
+    if (performance.now() - this.#lastCollection > MS_BETWEEN_COLLECTIONS) {
       this.collect();
       if (held() <= this.maxBytes) return;
     }
@@ -51,11 +59,7 @@ export class Memory {
 
   /** Collects garbage, whatever it costs. */
   collect(): void {
-    if (this.#collect === undefined) {
-      setFlagsFromString("--expose-gc");
-      this.#collect = runInNewContext("gc") as () => void;
-    }
-    this.#collect();
+    this.#collectGarbage();
     this.#lastCollection = performance.now();
   }
 }

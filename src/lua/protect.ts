@@ -12,6 +12,7 @@ import {
   caughtException,
   LUA,
   type LuaState,
+  lua_checkstack,
   lua_gettop,
   lua_insert,
   lua_pcallk,
@@ -31,9 +32,17 @@ const HANDLER_TRIES = 200;
 
 /** A call that ended without Lua's doing ends everything else too. */
 export function rethrow(L: LuaState): void {
+  // fengari leaves hooks off after an error that came back through a continuation.
+  L.allowhook = 1;
   const task = taskOf(L);
   if (task?.breach) task.throwBreach(L, task.breach);
   if (task?.failure) throw task.failure;
+}
+
+/** For threads that a JavaScript exception has ended. */
+export function broken(L: LuaState): never {
+  rethrow(L);
+  throw new Error("the Lua machine has failed");
 }
 
 function pcall(L: LuaState): number {
@@ -43,6 +52,7 @@ function pcall(L: LuaState): number {
 
 function pcallDone(L: LuaState, status: number): number {
   rethrow(L);
+  lua_checkstack(L, 1);
   lua_pushboolean(L, status === LUA.OK || status === LUA.YIELD);
   lua_insert(L, 1);
   return lua_gettop(L);
@@ -58,6 +68,7 @@ function xpcall(L: LuaState): number {
 
 function xpcallDone(L: LuaState, status: number): number {
   rethrow(L);
+  lua_checkstack(L, 2);
   if (status === LUA.OK || status === LUA.YIELD) {
     lua_pushboolean(L, true);
     lua_replace(L, 1);
@@ -115,7 +126,7 @@ function fromException(L: LuaState): number {
 function note(task: Task | null, error: unknown): void {
   if (task === null) return;
   if (error instanceof Breach) task.breach ??= error;
-  else if (error instanceof RangeError && /alloc|array length|invalid (string|array)/i.test(error.message))
+  else if (error instanceof RangeError && /alloc|length|maximum size/i.test(error.message))
     task.breach ??= new Breach("memory", "memory", `not enough memory (${error.message})`);
   else task.failure ??= error;
 }

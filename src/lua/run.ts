@@ -11,6 +11,7 @@ import { currentLine, traceback } from "./frames.ts";
 import type { Wait } from "./native.ts";
 import type { LuaValue } from "./values.ts";
 import {
+  BROKEN,
   LUA,
   type LuaState,
   lua_gettop,
@@ -83,6 +84,7 @@ export class Run {
     }
     if (task.failure !== null) return this.#end({ error: task.failure }, false);
     if (task.breach !== null) return this.#end({ error: this.#breached(task.breach) }, false);
+    if (status === BROKEN) return this.#end({ error: new Error("the Lua machine has failed") }, false);
     if (status === LUA.YIELD) return this.#pause(thread);
     if (status !== LUA.OK) return this.#end({ error: this.#luaError(thread) }, false);
     return this.#end(this.#results(thread), true);

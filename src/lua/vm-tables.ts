@@ -10,7 +10,12 @@
  */
 import type { LuaState, Table, TableEntry, TValue } from "./vm-types.ts";
 
+/** New entries between two calls of TableParts.grown. */
+const GROWTH = 20_000;
+
 export interface TableParts {
+  /** GROWTH entries have been made, perhaps by few instructions. May throw. */
+  grown(entries: number): void;
   newValue(type: number, value: unknown): TValue;
   /** Raises Lua's error for nil and NaN keys. */
   badKey(L: LuaState, message: string): never;
@@ -22,6 +27,7 @@ export interface TableParts {
 export interface TableFunctions {
   luaH_setint(t: Table, key: number, value: TValue): void;
   luaH_setfrom(L: LuaState, t: Table, key: TValue, value: TValue): void;
+  luaH_next(L: LuaState, t: Table, at: number): boolean;
 }
 
 const NIL = 0;
@@ -29,7 +35,10 @@ const LIGHTUSERDATA = 2;
 const NUMBER = 3;
 const STRING = 4;
 
-export function makeTableFunctions({ newValue, badKey, hash, LUA_TNUMFLT }: TableParts): TableFunctions {
+export function makeTableFunctions(parts: TableParts): TableFunctions {
+  const { newValue, badKey, hash, grown, LUA_TNUMFLT } = parts;
+  let created = 0;
+
   /** Links a new entry; `front` puts an integer without neighbours first. */
   function add(t: Table, mapKey: unknown, type: number, key: unknown, value: TValue, front: boolean): void {
     const entry: TableEntry = {
@@ -63,13 +72,16 @@ export function makeTableFunctions({ newValue, badKey, hash, LUA_TNUMFLT }: Tabl
       before.p = entry;
     }
     t.strong.set(mapKey, entry);
+    if (++created === GROWTH) {
+      created = 0;
+      grown(GROWTH);
+    }
   }
 
   /** The entry that followed a removed key and still lives. */
   function oldPlace(t: Table, mapKey: unknown): TableEntry | undefined {
-    let entry = t.dead_strong.get(mapKey)?.n;
-    while (entry !== undefined && entry.value === undefined) entry = entry.n;
-    return entry;
+    const removed = t.dead_strong.get(mapKey);
+    return removed === undefined ? undefined : afterRemoved(removed);
   }
 
   /** Removed entries keep their link forward, so that a walk that stands on one can go on. */
@@ -91,7 +103,48 @@ export function makeTableFunctions({ newValue, badKey, hash, LUA_TNUMFLT }: Tabl
     } else t.dead_strong.set(mapKey, entry);
   }
 
+  /** The Map key of a key; for reading, where nil and NaN are found nowhere. */
+  function mapKeyOf(key: TValue): unknown {
+    return (key.type & 0x0f) === STRING ? hash(key.value) : key.value;
+  }
+
+  /**
+   * The entry after a removed one. All that are passed on the way learn it too,
+   * so that walking over many removed entries again and again costs little.
+   */
+  function afterRemoved(removed: TableEntry): TableEntry | undefined {
+    let live = removed.n;
+    while (live !== undefined && live.value === undefined) live = live.n;
+    for (let entry: TableEntry | undefined = removed; entry !== undefined && entry !== live; ) {
+      const next: TableEntry | undefined = entry.n;
+      entry.n = live;
+      entry = next;
+    }
+    return live;
+  }
+
   return {
+    /** Replaces the key in stack slot `at` by the next one, and puts its value above. */
+    luaH_next(L, t, at) {
+      const key = L.stack[at]!;
+      let entry: TableEntry | undefined;
+      if (key.type === NIL) entry = t.f;
+      else {
+        const mapKey = mapKeyOf(key);
+        const present = t.strong.get(mapKey);
+        if (present !== undefined) entry = present.n;
+        else {
+          const removed = t.dead_weak?.get(mapKey as object) ?? t.dead_strong.get(mapKey);
+          if (removed === undefined) badKey(L, "invalid key for `next'");
+          else entry = afterRemoved(removed);
+        }
+      }
+      if (entry === undefined) return false;
+      key.setfrom(entry.key);
+      L.stack[at + 1]!.setfrom(entry.value);
+      return true;
+    },
+
     luaH_setint(t, key, value) {
       if (value.type === NIL) return remove(t, key);
       const entry = t.strong.get(key);

@@ -53,7 +53,8 @@ export const REPLACED: Readonly<Record<string, readonly string[]>> = {
     "luaO_str2num",
   ],
   lfunc: ["Proto.cache"],
-  ltable: ["luaH_setfrom", "luaH_setint"],
+  ltable: ["luaH_next", "luaH_setfrom", "luaH_setint"],
+  ldo: ["luaD_checkstack"],
   ltm: ["fasttm", "luaT_callTM", "luaT_callorderTM", "luaT_gettmbyobj", "luaT_objtypename", "luaT_trybinTM"],
   ldebug: ["luaG_concaterror", "luaG_opinterror", "luaG_runerror", "luaG_typeerror"],
   llex: ["LUA_ENV", "luaX_lookahead", "luaX_next", "luaX_setinput", "luaX_syntaxerror", "luaX_token2str"],
@@ -64,9 +65,22 @@ export const REPLACED: Readonly<Record<string, readonly string[]>> = {
 export const machine = {
   /** A string of `bytes` bytes, MANY_BYTES or more, is about to exist on `L`. May throw. */
   onString(_L: LuaState, _bytes: number): void {},
+  /** An instruction is about to do the work of `steps` ordinary ones on `L`. May throw. */
+  onWork(_L: LuaState, _steps: number): void {},
 };
 /** Shorter strings are paid for by the instruction that makes them. */
 export const MANY_BYTES = 128;
+
+/** The thread that runs now. */
+let running: LuaState | null = null;
+
+/** Reports work on strings or tables by instructions that do not say on which thread they run. */
+function work(steps: number): void {
+  if (running !== null) machine.onWork(running, steps);
+}
+/** Bytes that comparing strings gets through in the time of an instruction. */
+const COMPARED_A_STEP = 64;
+const LONG = 4096;
 
 /** Slots of one thread's stack; 5.0 allows about this much in 4,096 nested calls. */
 const MAX_STACK = 200_000;
@@ -135,6 +149,8 @@ function textOf(bytes: Uint8Array): string {
 
 function hashOf(string: TString): string {
   string.hash ??= textOf(string.realstring!);
+  // Whoever asks is going to compare it.
+  if (string.hash.length > LONG) work(string.hash.length / COMPARED_A_STEP);
   return string.hash;
 }
 
@@ -202,6 +218,7 @@ slot.chgfltvalue = function (this: TValue, n: number) {
 export class MachineError extends Error {}
 
 lobject.luaO_str2num = (bytes: Uint8Array, out: TValue) => {
+  if (bytes.length > LONG) work(bytes.length / 8);
   const number = stringToNumber(textOf(bytes));
   if (number === undefined) return 0;
   out.setfltvalue(number);
@@ -223,9 +240,18 @@ Object.assign(
       throw new Error("unreachable");
     },
     hash: (string) => hashOf(string as TString),
+    grown: work,
     LUA_TNUMFLT,
   }),
 );
+
+// ---- `...` is one instruction however many values there are
+
+const { luaD_checkstack: checkStack } = ldo;
+ldo.luaD_checkstack = (L: LuaState, slots: number) => {
+  if (slots > 64) machine.onWork(L, slots);
+  checkStack(L, slots);
+};
 
 // ---- metamethods
 
@@ -296,7 +322,6 @@ const WORDING: ReadonlyMap<string, string> = new Map([
   ["'for' limit must be a number", "`for' limit must be a number"],
   ["'__index' chain too long; possible loop", "loop in gettable"],
   ["'__newindex' chain too long; possible loop", "loop in settable"],
-  ["invalid key to 'next'", "invalid key for `next'"],
   ["JS stack overflow", "C stack overflow"],
   ["attempt to yield across a JS-call boundary", "attempt to yield across metamethod/C-call boundary"],
   ["attempt to yield from outside a coroutine", "attempt to yield across metamethod/C-call boundary"],
@@ -322,6 +347,8 @@ ldebug.luaG_runerror = (L: LuaState, format: Uint8Array, ...args: unknown[]) => 
     );
   }
   const wording = WORDING.get(text);
+  // One instruction has followed the chain to its limit.
+  if (wording?.startsWith("loop in")) machine.onWork(L, 2000);
   runError(L, wording === undefined ? format : toBytes(wording), ...args);
 };
 
@@ -428,6 +455,8 @@ lparser.luaY_parser = (L: LuaState, ...rest: unknown[]) => {
   }
 };
 
+const MAX_NAME = 500;
+
 /**
  * Compiles `source` (a byte string or bytes) and pushes the function, whose
  * globals are those of `globals`, or else pushes the error message. `name` is
@@ -446,10 +475,12 @@ export function compile(
     given = true;
     return bytes;
   };
+  // A chunk may be named by its source, of which messages show only the start.
+  const label = name.slice(0, MAX_NAME);
   const before = dialect;
   dialect = options.dialect;
   try {
-    if (lapi.lua_load(L, reader, null, bytesOf(name), "t") !== 0) return false;
+    if (lapi.lua_load(L, reader, null, bytesOf(label), "t") !== 0) return false;
   } finally {
     dialect = before;
   }
@@ -662,7 +693,6 @@ interface Api {
 
 interface ControlApi {
   lua_isyieldable(L: LuaState): boolean;
-  lua_resume(L: LuaState, from: LuaState | null, args: number): number;
   lua_yieldk<T>(L: LuaState, results: number, context: T, k: Continuation<T> | null): void;
 }
 
@@ -721,7 +751,39 @@ export const {
   lua_xmove,
 } = lapi as Api;
 
-export const { lua_isyieldable, lua_resume, lua_yieldk } = ldo as ControlApi;
+export const { lua_isyieldable, lua_yieldk } = ldo as ControlApi;
+
+/** What lua_resume gives for a thread that a JavaScript exception has ended. */
+export const BROKEN = -1;
+
+/**
+ * Resumes a thread. A JavaScript exception in it (given to onException's
+ * handler before) gives BROKEN: fengari then reports a Lua error that is none,
+ * or fails an assertion where it came after a caught Lua error. The thread must
+ * not be used again.
+ */
+export function lua_resume(L: LuaState, from: LuaState | null, args: number): number {
+  if (from !== null && from.nCcalls + 1 >= MAX_C_CALLS) {
+    lapi.lua_settop(L, -args - 1);
+    pushText(L, "C stack overflow");
+    return LUA.ERRRUN;
+  }
+  const { nny } = L;
+  const outer = running;
+  running = L;
+  try {
+    const status: number = ldo.lua_resume(L, from, args);
+    return status === L.status ? status : BROKEN;
+  } catch (error) {
+    L.nny = nny;
+    if (error instanceof Error && error.message === "assertion failed") return BROKEN;
+    throw error;
+  } finally {
+    running = outer;
+  }
+}
+const MAX_C_CALLS: number = load("llimits").LUAI_MAXCCALLS;
+
 export const { lua_getinfo, lua_getstack, lua_sethook } = ldebug as DebugApi;
 
 export function newDebugInfo(): DebugInfo {
