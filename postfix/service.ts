@@ -50,6 +50,8 @@ export class PostluaService {
   readonly #options: ServiceOptions;
   readonly #directory: string;
   readonly #scriptsDirectory: string;
+  /** Of earlier runs. */
+  #linesBefore = 0;
   #process: ChildProcess | undefined;
   #exited: Promise<number | null> = Promise.resolve(null);
 
@@ -75,6 +77,7 @@ export class PostluaService {
       { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE } },
     );
     this.#process = child;
+    this.#linesBefore = this.lines.length;
     this.#exited = new Promise((resolve) => {
       child.once("exit", (code) => {
         this.#process = undefined;
@@ -203,7 +206,8 @@ socket_mode = "0666"
 
   #isReady(): boolean {
     return (
-      this.lines.some(({ event }) => event === "ready") && statSync(this.#path("milter.sock")).isSocket()
+      this.lines.slice(this.#linesBefore).some(({ event }) => event === "ready") &&
+      statSync(this.#path("milter.sock")).isSocket()
     );
   }
 

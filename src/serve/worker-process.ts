@@ -49,8 +49,9 @@ export interface Death {
   readonly livedMs: number;
 }
 
-/** Until its first sign of life a process may take this long: a busy machine starts programs slowly. */
+/** A busy machine starts programs slowly, and threads in them. */
 const START_MS = 60_000;
+const THREAD_MS = 5_000;
 
 export class WorkerProcess {
   readonly startedAt = performance.now();
@@ -123,7 +124,7 @@ export class WorkerProcess {
   /** Called every tick. Kills the process when it has been silent too long or holds too much memory. */
   look(now: number): void {
     const silentMs = this.#silence.tick(now);
-    const limitMs = this.#alive ? this.#settings.silenceMs : Math.max(START_MS, this.#settings.silenceMs);
+    const limitMs = Math.max(this.#settings.silenceMs, this.#alive ? 0 : this.ready ? THREAD_MS : START_MS);
     if (silentMs > limitMs) this.kill("silent", `no sign of life for ${Math.round(silentMs)} ms`);
     const megabytes = Math.round(this.memory() / 1024 / 1024);
     if (megabytes > this.#settings.memoryMb) {
