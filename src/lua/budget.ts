@@ -8,6 +8,7 @@
  * catch. Our own library functions never catch it, and the hook throws it
  * again until the callback is gone.
  */
+import { Breach } from "./breach.ts";
 import { currentLine } from "./frames.ts";
 import type { Session } from "./session.ts";
 import { LUA, type LuaState, lua_isyieldable, lua_sethook, lua_yieldk, machine } from "./vm.ts";
@@ -26,21 +27,6 @@ export interface Budget {
   readonly outputBytes: number;
   /** Files open at once in the environment. */
   readonly openFiles: number;
-}
-
-export type BreachKind = "budget" | "memory" | "stopped";
-
-/** Thrown through everything a callback has on its stack. `budget` names the limit, e.g. "cpu". */
-export class Breach extends Error {
-  override name = "Breach";
-  readonly kind: BreachKind;
-  readonly budget: string;
-
-  constructor(kind: BreachKind, budget: string, message: string) {
-    super(message);
-    this.kind = kind;
-    this.budget = budget;
-  }
 }
 
 /** Instructions between two looks at clock and memory, and how long a callback runs before others get a turn. */

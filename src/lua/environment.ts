@@ -3,7 +3,8 @@
  * files. Callbacks run in it one after another (or beside one another, when
  * one waits); environments see nothing of each other.
  */
-import { Breach, type Budget, SLICE, Task, watch } from "./budget.ts";
+import { Breach } from "./breach.ts";
+import { type Budget, SLICE, Task, watch } from "./budget.ts";
 import { fromLua, toLua } from "./convert.ts";
 import { ScriptError } from "./errors.ts";
 import { type Library, type OpenLibrary, openLibrary } from "./library.ts";

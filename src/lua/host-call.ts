@@ -4,7 +4,8 @@
  * turned into an error that pcall catches. Any other exception is a bug of the
  * host and ends the callback.
  */
-import { Breach, type Task, taskOf } from "./budget.ts";
+import { Breach } from "./breach.ts";
+import { type Task, taskOf } from "./budget.ts";
 import { fromLua, toLua } from "./convert.ts";
 import { currentLine, runningName } from "./frames.ts";
 import { type HostCall, type HostFunction, LuaRaise } from "./host.ts";

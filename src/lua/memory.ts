@@ -8,7 +8,7 @@
  */
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { Breach, type Task } from "./budget.ts";
+import { Breach, type Breakable } from "./breach.ts";
 import type { LuaState } from "./vm.ts";
 
 /** Strings made between two looks. */
@@ -37,13 +37,13 @@ export class Memory {
   }
 
   /** Told of a string of `bytes` that is about to exist. */
-  made(task: Task, L: LuaState, bytes: number): void {
+  made(task: Breakable, L: LuaState, bytes: number): void {
     this.#made += bytes;
     if (this.#made >= BYTES_BETWEEN_LOOKS) this.look(task, L);
   }
 
   /** Throws the breach when the process holds too much. */
-  look(task: Task, L: LuaState): void {
+  look(task: Breakable, L: LuaState): void {
     this.#made = 0;
     if (held() <= this.maxBytes) return;
     if (performance.now() - this.#lastCollection > MS_BETWEEN_COLLECTIONS) {

@@ -4,7 +4,8 @@
  * Lua errors are caught here; a Breach never is. Both functions let the
  * protected call wait: an error then comes back through the continuation.
  */
-import { Breach, type Task, taskOf } from "./budget.ts";
+import { Breach } from "./breach.ts";
+import { type Task, taskOf } from "./budget.ts";
 import { where } from "./frames.ts";
 import { LuaRaise } from "./host.ts";
 import { argError } from "./native.ts";

@@ -1,5 +1,6 @@
 /** From a running thread to its environment, and what the environment holds open. */
-import { Breach, taskOf } from "./budget.ts";
+import { Breach } from "./breach.ts";
+import { taskOf } from "./budget.ts";
 import type { Resource, Session } from "./session.ts";
 import type { LuaState } from "./vm.ts";
 

@@ -4,7 +4,8 @@
  * ends exactly once: with results, a Lua error, a spent budget, a closed
  * environment, or a bug of ours. Nothing here blocks.
  */
-import { type Breach, type Task, TURN } from "./budget.ts";
+import type { Breach } from "./breach.ts";
+import { type Task, TURN } from "./budget.ts";
 import { fromLua } from "./convert.ts";
 import { ScriptError } from "./errors.ts";
 import { currentLine, traceback } from "./frames.ts";

@@ -6,6 +6,7 @@
  * a file to a user's.
  */
 import { checkBytes, raise, sessionOf } from "./native.ts";
+import type { SafetySwitch } from "./session.ts";
 import {
   LUA,
   type LuaState,
@@ -34,7 +35,7 @@ interface Taken {
   readonly was: TValue;
 }
 
-export class Safety {
+export class Safety implements SafetySwitch {
   readonly #globals: Table;
   readonly #tables: ReadonlyMap<string, Table>;
   readonly #keys: string[] = [];

@@ -6,12 +6,17 @@
 import type { Dialect } from "./lexer.ts";
 import type { Memory } from "./memory.ts";
 import type { Monitor } from "./monitor.ts";
-import type { Safety } from "./safety.ts";
-import type { Table } from "./vm.ts";
+import type { LuaState, Table } from "./vm.ts";
 
 /** Something to close when the environment ends, an open file. */
 export interface Resource {
   close(): void;
+}
+
+/** Safety mode of one environment (safety.ts). */
+export interface SafetySwitch {
+  set(L: LuaState, key: string): void;
+  clear(L: LuaState, key: string): boolean;
 }
 
 export interface Session {
@@ -31,7 +36,7 @@ export interface Session {
   readonly resources: Set<Resource>;
   /** Where print goes; whole lines, with their "\n". */
   print(text: string): void;
-  readonly safety: Safety;
+  readonly safety: SafetySwitch;
   /** What libraries keep for the environment, by library: io its default files. */
   readonly library: Map<string, unknown>;
   /** The table of globals that callbacks start with; setfenv(0, t) changes it. */
