@@ -74,12 +74,14 @@ export const PACK = "(pack)";
 
 const OPEN = 40;
 const CLOSE = 41;
+const EQUALS = 61;
+const BRACKET = 93;
 
 /** `local arg = (PACK)(...);` */
 const PACK_ARGUMENTS: readonly (readonly [token: number, text: string])[] = [
   [TK.LOCAL, ""],
   [TK.NAME, "arg"],
-  [61, ""],
+  [EQUALS, ""],
   [OPEN, ""],
   [TK.STRING, PACK],
   [CLOSE, ""],
@@ -110,7 +112,7 @@ export function makeDialect(parts: DialectParts) {
     // The parser sets the token to 0 where it has no place to point at.
     const near = valued ? reader.shown : tokenText(token || TK.EOS);
     const noVararg = reader.dialect === "5.0" && ls.fs !== null && !ls.fs.f.is_vararg;
-    return fail(ls, reword(message, noVararg), near);
+    return fail(ls, reword(statementError(message, reader), noVararg), near);
   }
 
   return {
@@ -160,6 +162,13 @@ export function makeDialect(parts: DialectParts) {
   };
 }
 
+/** 5.0 ends a statement at a call, and takes a variable for the start of an assignment. */
+function statementError(message: string, { before, current }: Reader): string {
+  if (message !== "syntax error") return message;
+  if (before === TK.NAME || before === BRACKET) return "'=' expected";
+  return current === EQUALS ? "unexpected symbol" : message;
+}
+
 /** A syntax error of 5.3 in 5.0's words. */
 function reword(text: string, noVararg: boolean): string {
   const limit = /^too many (.*) \(limit is (\d+)\)/.exec(text);
@@ -180,6 +189,9 @@ function insideLoop(ls: LexState): boolean {
 class Reader {
   readonly dialect: Dialect;
   readonly scopes = new Scopes();
+  /** The token read last, and the one before. */
+  current = 0;
+  before = 0;
   readonly #lexer: Lexer;
   readonly #strings = new Map<string, TString>();
   readonly #newString: (text: string) => TString;
@@ -214,6 +226,8 @@ class Reader {
     if (token === TK.NAME || token === TK.STRING) value.ts = this.#string(this.#value.text);
     else if (token === TK.FLT) value.r = this.#value.number;
     this.#follow(token);
+    this.before = this.current;
+    this.current = token;
     return token;
   }
 

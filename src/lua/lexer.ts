@@ -64,6 +64,7 @@ const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
 const HEX_NUMBER = /0[xX][\dA-Fa-f.]*(?:[pP][+-]?\d*)?/y;
 const NUMBER = /(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d*)?/y;
 const LONG_OPEN = /\[(=*)\[/y;
+const MINUS_ZERO = /-[ \t]*(?:0+\.?0*|\.0+)(?![\w.])(?!\s*\^)/y;
 /** What a string runs through without a thought. */
 const PLAIN = /[^\\"'\n\r]+/y;
 
@@ -156,6 +157,10 @@ export class Lexer {
         continue;
       }
       if (c === 45) {
+        if (!this.#operandEnded && this.#isMinusZero()) {
+          this.#at++;
+          continue;
+        }
         this.#at++;
         if (source.charCodeAt(this.#at) !== 45) return c;
         this.#at++;
@@ -246,10 +251,22 @@ export class Lexer {
     }
   }
 
+  /** 5.0's compiler keeps one constant for 0 and -0. */
+  #isMinusZero(): boolean {
+    MINUS_ZERO.lastIndex = this.#at;
+    return MINUS_ZERO.test(this.#source);
+  }
+
   #skipComment(): void {
     const level = this.#longLevel();
-    if (level < 0) this.#skipLine();
+    if (level < 0 || (level > 0 && this.dialect === "5.0" && !this.#spansLines(level))) this.#skipLine();
     else this.#long(level, "comment");
+  }
+
+  /** To 5.0, `--[==[` begins a comment of one line; it is 5.1's when its end stands on a later line. */
+  #spansLines(level: number): boolean {
+    const end = this.#source.indexOf(`]${"=".repeat(level)}]`, this.#at);
+    return end >= 0 && /[\r\n]/.test(this.#source.slice(this.#at, end));
   }
 
   #name(value: TokenValue): number {

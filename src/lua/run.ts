@@ -82,6 +82,8 @@ export class Run {
       mt[LUA.STRING] = outer;
       monitor?.leave();
       task.cpuMs += performance.now() - task.turnStart;
+      // What a helper charges after its wait is no time of ours.
+      task.turnStart = Number.POSITIVE_INFINITY;
     }
     if (task.failure !== null) return this.#end({ error: task.failure }, false);
     if (task.breach !== null) return this.#end({ error: this.#breached(task.breach) }, false);

@@ -304,9 +304,12 @@ ltm.luaT_gettmbyobj = (L: LuaState, value: TValue, event: number) => {
   return metamethodOf(L, value, event);
 };
 
-/** The minus sign has one operand. */
-ltm.luaT_trybinTM = (L: LuaState, a: TValue, b: TValue, result: TValue, event: number) =>
-  tryBinary(L, a, event === TMS.TM_UNM ? lobject.luaO_nilobject : b, result, event);
+/** The minus sign has one operand; a number to the left of `..` has become a string when __concat gets it. */
+ltm.luaT_trybinTM = (L: LuaState, a: TValue, b: TValue, result: TValue, event: number) => {
+  if (event === TMS.TM_UNM) return tryBinary(L, a, lobject.luaO_nilobject, result, event);
+  if (event === TMS.TM_CONCAT && lvm.cvt2str(a)) lobject.luaO_tostring(L, a);
+  return tryBinary(L, a, b, result, event);
+};
 
 ltm.luaT_objtypename = (_L: LuaState, value: TValue) => ltm.ttypename(value.ttnov());
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { makeEngine, run } from "./helper.ts";
+import { AMPLE, makeEngine, run } from "./helper.ts";
 
 const directory = join(import.meta.dirname, "../lua50");
 const engine = makeEngine({ dialect: "5.0" });
@@ -13,6 +13,6 @@ for (const file of readdirSync(directory)) {
   const name = file.slice(0, -4);
   test(name, async () => {
     const expected = readFileSync(join(directory, `${name}.out`), "latin1");
-    assert.equal(await run(engine, readFileSync(join(directory, file))), expected);
+    assert.equal(await run(engine, readFileSync(join(directory, file)), AMPLE, file), expected);
   });
 }

@@ -71,8 +71,13 @@ export function open(
 }
 
 /** Runs `source` to its end and gives what it printed. */
-export async function run(test: TestEngine, source: string | Uint8Array, budget?: Budget): Promise<string> {
-  const { environment, output } = open(test, source, budget === undefined ? {} : { budget });
+export async function run(
+  test: TestEngine,
+  source: string | Uint8Array,
+  budget: Budget = AMPLE,
+  name = "test.lua",
+): Promise<string> {
+  const { environment, output } = open(test, source, { budget, name });
   try {
     await environment.start();
     return output();

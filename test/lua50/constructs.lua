@@ -1,0 +1,18 @@
+print(2^3^2, -2^2, 2^-1, not nil == true, not (nil == true), 1 .. 2 == "12", "a" .. "b" == "ab" and 1 + 1 == 2)
+print(1 + 2 * 3 - 4 / 2, (1 + 2) * 3, -3 - -3, - -2, not not nil, 10 - 2 - 3, 2 * 3 / 4)
+print(1 < 2 == true, 1 < 2 and 2 < 3, 1 > 2 or "x", nil and 1 or 2, false or nil, nil == false, "10" == 10, 0 == -0)
+local t = {1, 2, 3; n = 10, [5] = "five", ["a b"] = 1, x = {y = {z = "deep"}}} print(t[3], t.n, t[5], t["a b"], t.x.y.z, t.x["y"].z)
+local u = {[1] = "a", "b"} print(u[1]) local v = {f = function() return 1 end, 1; 2, 3,} print(v.f(), v[3])
+if nil then print(1) elseif false then print(2) elseif 0 then print("zero") else print(3) end
+local i = 0 while true do i = i + 1 if i > 5 then break end if i == 3 then i = 4 end end print(i)
+i = 0 repeat i = i + 2 until i >= 5 print(i)
+for k, v in ipairs({"x", "y", nil, "z"}) do io.write(k, v, ";") end print()
+local a, b, c = 1, 2 print(a, b, c) a, b = b, a print(a, b) local t2 = {} t2.x, t2.y = 1, 2, 3 print(t2.x, t2.y)
+i = 1 local arr = {} i, arr[i] = i + 1, 20 print(i, arr[1], arr[2])
+print(loadstring("x = ") == nil, loadstring("for") == nil, loadstring("return 1,") == nil, loadstring("x = }") == nil)
+print(pcall(loadstring("local a = {} ; return a.b.c")))
+local s = 0 for i = 1, 3 do for j = 1, 3 do if j == 2 then break end s = s + i * j end end print(s)
+local function noret() end print(noret() == nil, (noret()), type((noret())))
+print(type({}) == "table", {} == {}, "a" < "b", not 1 == 2, 1 ~= 1.0, "x" ~= "y")
+local x = x or "default" print(x) local n = nil n = n and n + 1 print(n)
+return 1

@@ -1,0 +1,22 @@
+local log = {} local function L(...) table.insert(log, table.concat(arg, ":")) end
+local function flush() print(table.concat(log, " ")) log = {} end
+local mt = {} for _, ev in ipairs{"add", "sub", "mul", "div", "pow", "unm", "concat"} do local ev = ev mt["__" .. ev] = function(a, b) L(ev, type(a), type(b)) return ev end end
+local a = setmetatable({}, mt) print(a + 1, 1 - a, a * a, "x" / a, a ^ 2, -a, a .. "s", "s" .. a, 1 .. a, a .. a .. a) flush()
+local e1 = {__eq = function(x, y) L("eq") return x.v == y.v end} local p, q, r = setmetatable({v = 1}, e1), setmetatable({v = 1}, e1), setmetatable({v = 2}, e1)
+print(p == q, p == r, p ~= q, p == 1, p == {v = 1}, p == p) flush()
+local e2 = {__eq = e1.__eq} local s = setmetatable({v = 1}, e2) print(p == s) local e3 = {__eq = function() return true end} print(p == setmetatable({v = 1}, e3)) flush()
+local lt = {__lt = function(x, y) L("lt") return x.v < y.v end} local m, n = setmetatable({v = 1}, lt), setmetatable({v = 2}, lt) print(m < n, m > n, m <= n, m >= n, pcall(function() return m < 1 end)) flush()
+local le = {__lt = function() L("lt") return nil end, __le = function(x, y) L("le") return 1 end} m, n = setmetatable({}, le), setmetatable({}, le) print(m < n, m <= n, m >= n, not (m > n)) flush()
+local idx = setmetatable({}, {__index = function(t, k) L("index", k) return k end, __newindex = function(t, k, v) L("newindex", k) rawset(t, k, v) end}) print(idx.x, idx[1]) idx.y = 5 print(idx.y, rawget(idx, "z")) flush()
+local base = {x = 1, f = function(self) return self.x end} local derived = setmetatable({}, {__index = base}) print(derived.x, derived:f()) derived.x = 2 print(derived:f(), base.x)
+local sink = {} local wr = setmetatable({}, {__newindex = sink}) wr.a = 1 print(rawget(wr, "a"), sink.a)
+local call = setmetatable({}, {__call = function(self, ...) return "called", arg.n, unpack(arg) end}) print(call(), call(1, nil)) print(pcall(call, 7))
+print(tostring(setmetatable({}, {__tostring = function() return "custom" end}))) print(setmetatable({}, {__tostring = function() return "printed" end}))
+print(pcall(print, setmetatable({}, {__tostring = function() return {} end}))) print(getmetatable(setmetatable({}, {__metatable = "locked"}))) print(pcall(setmetatable, setmetatable({}, {__metatable = 1}), {}))
+print(rawequal(p, q), rawequal(p, p), rawget(derived, "f"), rawset({}, 1, 2)[1]) print(getmetatable({}), getmetatable(1), getmetatable("x"))
+local g = setmetatable({}, {__index = _G}) setfenv(1, g) newglobal = 5 print(rawget(_G, "newglobal"), newglobal, g.newglobal) setfenv(1, _G)
+local chain = setmetatable({}, {__index = setmetatable({}, {__index = setmetatable({deep = "found"}, {})})}) print(chain.deep, chain.nothing)
+local loop = {} setmetatable(loop, {__index = loop}) print(pcall(function() return loop.x end)) local loop2 = setmetatable({}, {}) getmetatable(loop2).__newindex = loop2 print(pcall(function() loop2.x = 1 end))
+print(pcall(function() return setmetatable({}, {__index = 5}).x end)) print(pcall(function() return setmetatable({}, {__call = 5})() end))
+local cat = setmetatable({}, {__concat = function(x, y) return (type(x) == "table" and "T" or x) .. "+" .. (type(y) == "table" and "T" or y) end}) print("a" .. "b" .. cat, cat .. "a" .. "b", 1 .. cat .. 2)
+local div = setmetatable({}, {__div = function(x, y) return 1, 2 end}) print(div / 1)

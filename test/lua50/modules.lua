@@ -1,0 +1,8 @@
+local name = os.tmpname() local f = io.open(name, "w") f:write("loaded = (loaded or 0) + 1 return loaded, _REQUIREDNAME\n") f:close()
+print(dofile(name)) print(loadfile(name)()) LUA_PATH = "?" print(require(name) == 3) print(require(name) == 3, loaded, _LOADED[name], _REQUIREDNAME)
+print(pcall(require, "no/such/module")) print(loadfile("no/such/file")) print(pcall(dofile, "no/such/file")) _LOADED["faked"] = "fake" print(require("faked"))
+f = io.open(name, "w") f:write("x = = 1") f:close() local ok, m = loadfile(name) print(ok, string.find(m, ":1: unexpected symbol near `='", 1, true) ~= nil) _LOADED[name] = nil local ok, m = pcall(require, name) print(ok, string.find(m, "^error loading package") ~= nil)
+f = io.open(name, "w") f:write("#!/usr/bin/lua\nreturn 'shebang'") f:close() print(dofile(name)) f = io.open(name, "w") f:write("") f:close() print(dofile(name)) print(require(name)) os.remove(name)
+print(loadstring("return 1, 2")()) print(loadstring("")()) print(loadstring("# first line\nreturn 5")()) print(pcall(loadstring("error('inside')", "=chunk"))) print(pcall(loadstring("error('inside')", "@chunk.lua"))) print(pcall(loadstring("error('inside')"))) print(pcall(loadstring("error('inside')\n-- second line")))
+print(pcall(loadstring("\n\nerror('a rather long piece of source that will be cut off somewhere')"))) print(pcall(loadstring("local aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa = nil + 1"))) print(pcall(loadstring("error('x')", "@" .. string.rep("d/", 50) .. "file.lua")))
+print(type(gcinfo()), collectgarbage(), pcall(collectgarbage, "count")) print(type(loadlib), loadlib("x", "y") == nil) print(_VERSION, type(_G), _G._G == _G, type(_LOADED))

@@ -1,0 +1,8 @@
+local function show(t) print(table.concat(t, " ")) end local t = {3, 1, 2} table.sort(t) show(t) t = {"b", "a", "C", "B"} table.sort(t) show(t) t = {} table.sort(t) show(t) t = {1} table.sort(t) show(t)
+t = {5, 3, 8, 1, 9, 2, 7} table.sort(t, function(a, b) return a > b end) show(t) t = {"10", "9", "1"} table.sort(t) show(t) table.sort(t, function(a, b) return tonumber(a) < tonumber(b) end) show(t)
+t = {} for i = 1, 100 do t[i] = math.mod(i * 7919, 101) end table.sort(t) local ok = true for i = 2, 100 do ok = ok and t[i - 1] <= t[i] end print(ok)
+t = {3, 1, 2, n = 2} table.sort(t) show({t[1], t[2], t[3]}) print(pcall(table.sort, {1, "x"})) print(pcall(table.sort, {1, {}, 3})) print(pcall(table.sort, {3, 2, 1}, 5)) print(pcall(table.sort))
+local words = {"banana", "apple", "cherry"} table.sort(words, function(a, b) return string.len(a) < string.len(b) or (string.len(a) == string.len(b) and a < b) end) show(words)
+local recs = {{n = 2}, {n = 1}, {n = 3}} table.sort(recs, function(a, b) return a.n < b.n end) print(recs[1].n, recs[2].n, recs[3].n)
+local mt = {__lt = function(a, b) return a.v < b.v end} local ms = {} for i = 1, 5 do ms[i] = setmetatable({v = math.mod(i * 3, 5)}, mt) end table.sort(ms) for i = 1, 5 do io.write(ms[i].v, " ") end print()
+t = {true, false} print(pcall(table.sort, t)) print(table.concat({1, 2.5, "x"}, ", "), table.concat({"a"}, "x"), table.concat({}, "x"), table.concat({1, 2, 3}, "", 2), table.concat({1, 2, 3}, "-", 2, 2), table.concat({1, 2, 3}, "-", 3, 2)) print(pcall(table.concat, {1, {}, 3})) print(pcall(table.concat, {1, nil, 3, n = 3}))
