@@ -15,7 +15,7 @@ import { bytesFrom, type EmbeddedFile, type FileReader, readText } from "./embed
 import type { MimePart } from "./part.ts";
 import type { MessageStore } from "./store.ts";
 import { tnefFiles } from "./tnef.ts";
-import { decoded, decodedSize } from "./transfer.ts";
+import { decoded, decodedSize, range } from "./transfer.ts";
 import { UuReader } from "./uuencode.ts";
 
 /** Files in text are UUE and BINHEX, whole parts in these encodings MIMEUUE and MIMEBINHEX, files inside TNEF are TNEF. */
@@ -129,7 +129,8 @@ function bodyOf(store: Source, part: MimePart): Iterable<Buffer> {
   return decoded(part.encoding, store.chunks(part.bodyStart, part.end));
 }
 
-function isAttachment(part: MimePart): boolean {
+/** Whether a part that is no container counts as an attachment by what its header says. */
+export function isAttachment(part: MimePart): boolean {
   if (part.contentDispositionFilename !== "" || part.contentTypeFilename !== "") return true;
   // RFC 2183 section 2.8: an unknown disposition is to be treated as "attachment".
   if (part.contentDisposition !== "" && part.contentDisposition !== "inline") return true;
@@ -138,16 +139,4 @@ function isAttachment(part: MimePart): boolean {
 
 function typeByName(name: string): string {
   return libmime.detectMimeType(name);
-}
-
-/** The bytes [start, end) of what `pieces` are together. */
-function* range(pieces: Iterable<Buffer>, start: number, end: number): Generator<Buffer> {
-  let at = 0;
-  for (const piece of pieces) {
-    const from = Math.max(start - at, 0);
-    const to = Math.min(end - at, piece.length);
-    if (from < to) yield piece.subarray(from, to);
-    at += piece.length;
-    if (at >= end) return;
-  }
 }

@@ -40,6 +40,11 @@ export class HeaderField {
     return this.#owner.text(start, this.#end);
   }
 
+  /** Where the field lies in the block: its first byte, the byte after its colon, the byte after its last without the line end. */
+  get span(): { readonly start: number; readonly value: number; readonly end: number } {
+    return { start: this.#start, value: this.#colon + 1, end: this.#end };
+  }
+
   /** The whole field, "Name: value", folds kept, without the final line end. */
   get line(): string {
     return this.#owner.text(this.#start, this.#end);

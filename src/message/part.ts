@@ -31,6 +31,8 @@ export interface MimePart {
   readonly parent: number;
   /** True for a multipart whose parts, or a message/rfc822 whose content, is listed too. */
   readonly container: boolean;
+  /** Of a multipart, as a byte string; "" when it has no usable one, and for every other part. */
+  readonly boundary: string;
 }
 
 /** The raw header values a part is described by; "" when absent. */
@@ -41,10 +43,7 @@ export interface PartHeader {
 }
 
 /** A part while the scanner still works on it. */
-export type PartDraft = { -readonly [key in keyof MimePart]: MimePart[key] } & {
-  /** Byte string; "" unless this is a multipart with a usable boundary. */
-  boundary: string;
-};
+export type PartDraft = { -readonly [key in keyof MimePart]: MimePart[key] };
 
 const TOKEN_PAIR = /^([!#$%&'*+\-.^_`{|}~0-9a-z]+)\/([!#$%&'*+\-.^_`{|}~0-9a-z]+)$/;
 /** Nothing that would have to be parsed. */

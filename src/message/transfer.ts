@@ -30,6 +30,23 @@ export function decodedSize(encoding: string, pieces: Iterable<Buffer>): number 
   return size;
 }
 
+/** True when decoding loses nothing: digits in fours, padded if need be, and white space. */
+export function isCleanBase64(pieces: Iterable<Buffer>): boolean {
+  let digits = 0;
+  let padding = 0;
+  for (const piece of pieces) {
+    for (let i = 0; i < piece.length; i++) {
+      const byte = piece[i]!;
+      if (IS_DIGIT[byte] === 1) {
+        if (padding > 0) return false;
+        digits++;
+      } else if (byte === EQUALS) padding++;
+      else if (byte !== LF && byte !== 0x0d && byte !== 0x20 && byte !== 0x09) return false;
+    }
+  }
+  return digits % 4 !== 1 && (padding === 0 || (padding < 3 && (digits + padding) % 4 === 0));
+}
+
 /**
  * Bytes outside the alphabet are skipped. "=" ends a group of four early, and
  * what follows starts a new group, so several padded texts in a row all count.
@@ -140,4 +157,16 @@ function isHardBreak(piece: Buffer, at: number): boolean {
 function isPlain(piece: Buffer, end: number): boolean {
   for (let i = end - 3; i < end; i++) if (piece[i]! <= 0x20 || piece[i] === EQUALS) return false;
   return true;
+}
+
+/** The bytes [start, end) of what `pieces` are together. */
+export function* range(pieces: Iterable<Buffer>, start: number, end: number): Generator<Buffer> {
+  let at = 0;
+  for (const piece of pieces) {
+    const from = Math.max(start - at, 0);
+    const to = Math.min(end - at, piece.length);
+    if (from < to) yield piece.subarray(from, to);
+    at += piece.length;
+    if (at >= end) return;
+  }
 }
