@@ -27,6 +27,8 @@ export class Memory {
   readonly #collectGarbage: () => void;
   #made = 0;
   #lastCollection = Number.NEGATIVE_INFINITY;
+  /** A callback has been ended for its memory, and nobody has collected that since: the next one must not pay for it. */
+  #leftovers = false;
 
   /** `maxBytes` counts as far as V8's own limit allows. */
   constructor(maxBytes: number) {
@@ -46,10 +48,12 @@ export class Memory {
   look(task: Breakable, L: LuaState): void {
     this.#made = 0;
     if (held() <= this.maxBytes) return;
-    if (performance.now() - this.#lastCollection > MS_BETWEEN_COLLECTIONS) {
+    if (this.#leftovers || performance.now() - this.#lastCollection > MS_BETWEEN_COLLECTIONS) {
       this.collect();
+      this.#leftovers = false;
       if (held() <= this.maxBytes) return;
     }
+    this.#leftovers = true;
     const limit = Math.round(this.maxBytes / 1024 / 1024);
     task.throwBreach(
       L,
