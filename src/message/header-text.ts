@@ -13,6 +13,8 @@ import { encodeText, toBytes } from "../bytes.ts";
 import type { HeaderFields } from "./headers.ts";
 
 const WINDOWS_1252 = new TextDecoder("windows-1252");
+/** Longer values are folded (RFC 5322 section 2.1.1). */
+const MAX_ASCII_VALUE = 900;
 const ASCII = /^[\x00-\x7f]*$/;
 
 /** A structured value (Content-Type and the like): main value in lower case, parameter names in lower case. */
@@ -32,12 +34,33 @@ export function decodedSubject(headers: HeaderFields): string {
 
 /** A raw value, folds and all, as one line of UTF-8. CR, LF and NUL that were hidden in encoded words become spaces. */
 export function decodeHeaderText(raw: string): string {
-  return oneLine(decodeWords(readable(unfold(raw)))).trim();
+  return oneLine(decodeWords(readableText(unfold(raw)))).trim();
 }
 
 /** A file name found outside of headers, as one line of UTF-8. Nothing in it is decoded. */
 export function fileName(raw: string): string {
-  return oneLine(readable(raw)).trim();
+  return oneLine(readableText(raw)).trim();
+}
+
+/** A byte string of an undeclared charset as UTF-8. */
+export function utf8Text(raw: string): string {
+  return encodeText(readableText(raw));
+}
+
+/**
+ * A header value for `text`, UTF-8: what is not ASCII in RFC 2047 words, folds as "\n" where words or a
+ * very long line make them necessary. Line breaks and NUL become spaces. `taken`: columns before the value.
+ */
+export function encodeHeaderText(text: string, taken: number): string {
+  const line = readableText(text)
+    .replace(/[\r\n\0]+/g, " ")
+    .trim();
+  if (ASCII.test(line) && line.length + taken < MAX_ASCII_VALUE) return line;
+  const words = libmime.encodeWords(line, "Q", 52);
+  return libmime
+    .foldLines(`${" ".repeat(taken)}${words}`, 76)
+    .slice(taken)
+    .replace(/\r?\n/g, "\n");
 }
 
 /** Removes the line ends of folds; the white space after them stays (RFC 5322 section 2.2.3). */
@@ -48,7 +71,7 @@ export function unfold(raw: string): string {
 /** Parses a raw value with parameters. Comments are dropped; a parameter given twice keeps its first value. */
 export function structuredValue(raw: string): StructuredValue {
   const bytes = unfold(raw);
-  const text = readable(bytes);
+  const text = readableText(bytes);
   // Where the text was read as UTF-8, bytes come back by writing it as UTF-8.
   const asBytes = text === bytes ? (value: string) => value : encodeText;
   const parsed = parse(text);
@@ -90,7 +113,7 @@ function decodeWords(text: string): string {
 }
 
 /** Ordinary text of a byte string whose charset nobody declared. */
-function readable(byteString: string): string {
+export function readableText(byteString: string): string {
   if (ASCII.test(byteString)) return byteString;
   const bytes = toBytes(byteString);
   return isUtf8(bytes) ? bytes.toString("utf8") : WINDOWS_1252.decode(bytes);
