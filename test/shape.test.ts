@@ -4,7 +4,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize, relative } from "node:path";
 import { test } from "node:test";
 import { parameters } from "../src/config/describe.ts";
-import { SMTPSVR } from "../src/scripts/callbacks.ts";
+import { NOTICE_NUMBERS } from "../src/message/notice.ts";
+import { SERVED_SCRIPTS } from "../src/scripts/callbacks.ts";
+import { FORMAT_IDS, SUBJECT_IDS } from "../src/smtp/notice.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const SRC = join(ROOT, "src");
@@ -108,9 +110,18 @@ test("README.md has no parameter that does not exist", () => {
   for (const [, name = ""] of table.matchAll(/^\| `([^`]+)`/gm)) assert.ok(known.has(name), name);
 });
 
-test("README.md has every callback of SMTPSVR.LUA with its parameters", () => {
-  for (const [name, { parameters: given }] of Object.entries(SMTPSVR)) {
-    const signature = `\`${name}(${given.join(", ")})\``;
-    assert.ok(README.includes(signature), `README.md lacks ${signature}`);
+test("README.md has every callback with its parameters", () => {
+  for (const { callbacks } of Object.values(SERVED_SCRIPTS)) {
+    for (const [name, { parameters: given }] of Object.entries(callbacks)) {
+      const signature = `\`${name}(${given.join(", ")})\``;
+      assert.ok(README.includes(signature), `README.md lacks ${signature}`);
+    }
+  }
+});
+
+test("README.md has every kind of notice with its numbers", () => {
+  for (const number of Object.values(NOTICE_NUMBERS)) {
+    const row = `| ${number} | ${SUBJECT_IDS + number} | ${FORMAT_IDS + number} |`;
+    assert.ok(README.includes(row), `README.md lacks a row with ${row}`);
   }
 });

@@ -29,6 +29,8 @@ export interface PostfixFacts {
   readonly myNetworks: readonly string[];
   readonly defaultTransport: string;
   readonly relayTransport: string;
+  /** Local part of the sender of notices to the postmaster. */
+  readonly doubleBounceSender: string;
   /** Why Postfix could not be asked, "" when it could. */
   readonly problem: string;
 }
@@ -148,12 +150,19 @@ const NO_FACTS = {
   myNetworks: ["127.0.0.0/8", "::1/128"],
   defaultTransport: "smtp",
   relayTransport: "relay",
+  doubleBounceSender: "double-bounce",
 };
 
 async function askPostfix(configDir: string): Promise<PostfixFacts> {
   // postconf takes a second to find that out.
   if (!existsSync(join(configDir, "main.cf"))) return assumed(configDir, "it has no main.cf");
-  const names = ["message_size_limit", "mynetworks", "default_transport", "relay_transport"];
+  const names = [
+    "message_size_limit",
+    "mynetworks",
+    "default_transport",
+    "relay_transport",
+    "double_bounce_sender",
+  ];
   try {
     const { stdout } = await promisify(execFile)("postconf", ["-c", configDir, "-x", ...names]);
     const values = new Map(stdout.split("\n").map((line) => split(line)));
@@ -166,6 +175,7 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
         .filter((range) => range !== "" && networkProblem(range) === undefined),
       defaultTransport: (values.get("default_transport") ?? "smtp").split(":")[0] ?? "smtp",
       relayTransport: (values.get("relay_transport") ?? "relay").split(":")[0] ?? "relay",
+      doubleBounceSender: values.get("double_bounce_sender") || NO_FACTS.doubleBounceSender,
       problem: "",
     };
   } catch (error) {

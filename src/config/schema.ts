@@ -130,6 +130,19 @@ export const CONFIG = z.strictObject({
     })
     .prefault({})
     .describe("metrics for Prometheus"),
+  errors: z
+    .strictObject({
+      repeat_after: z
+        .number()
+        .int("must be a whole number")
+        .min(0, "must not be negative")
+        .default(0)
+        .describe(
+          "seconds within which a worker drops a notice that repeats an earlier one, unless ERRORS.LUA forces it; 0 drops none",
+        ),
+    })
+    .prefault({})
+    .describe("bounces, delay warnings and other notices"),
   http: z
     .strictObject({
       deny_networks: networks

@@ -73,6 +73,46 @@ export const SMTPSVR: Readonly<Record<string, CallbackDeclaration>> = {
   End: declare("notice", [], []),
 };
 
+export const ERRORS_FILE = "ERRORS.LUA";
+
+/** ERRORS.LUA (manual, "Error Handling"; ProcessMessage3 is later VPOP3's, called where ProcessError is absent). */
+export const ERRORS: Readonly<Record<string, CallbackDeclaration>> = {
+  ProcessError: declare(
+    "value",
+    [
+      "itemid",
+      "error text",
+      "connection error",
+      "subject resource id",
+      "subject text",
+      "message format resource id",
+      "message format text",
+      "message text parameters",
+      "error message target",
+      "error message sender",
+    ],
+    ["subject", "message format text", "target", "sender", "force message"],
+  ),
+  ProcessMessage3: declare(
+    "value",
+    [
+      "component",
+      "id",
+      "type",
+      "severity",
+      "error",
+      "connect_error",
+      "title_id",
+      "title",
+      "template_id",
+      "message",
+      "target",
+      "sender",
+    ],
+    ["title", "message", "target", "sender", "force"],
+  ),
+};
+
 /** Callbacks of the manual that no listener of this version calls; `check` and the log say so. */
 export const SMTPSVR_UNSERVED: Readonly<Record<string, string>> = {
   RBLResults: "block lists are not looked up yet, so it is never called",
@@ -89,13 +129,13 @@ export interface ServedScript {
 /** The scripts that are loaded and called. */
 export const SERVED_SCRIPTS: Readonly<Record<string, ServedScript>> = {
   [SMTPSVR_FILE]: { callbacks: SMTPSVR },
+  [ERRORS_FILE]: { callbacks: ERRORS, withoutIt: "notices stay as they are" },
 };
 
 /** VPOP3's other scripts, which this version finds but does not call. */
 export const UNSERVED_SCRIPTS: readonly string[] = [
   "USER_REDIRECT.LUA",
   "SIGNATURE.LUA",
-  "ERRORS.LUA",
   "PASSWORDCHECK.LUA",
   "RELAYOUT.LUA",
   "MXOUT.LUA",

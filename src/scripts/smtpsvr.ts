@@ -27,6 +27,8 @@ export interface SmtpGlobals {
   SessionID: string;
   QueueID: string;
   TLSVersion: string;
+  /** "sendmail" for mail handed to sendmail(1) on this machine, else "smtp". */
+  Submission: "smtp" | "sendmail";
 }
 
 const NAMES = [
@@ -39,6 +41,7 @@ const NAMES = [
   "SessionID",
   "QueueID",
   "TLSVersion",
+  "Submission",
 ] as const satisfies readonly (keyof SmtpGlobals)[];
 
 /** Globals marked IN: what a script assigns to them is dropped at the next callback. */
@@ -48,6 +51,7 @@ export const READ_ONLY_GLOBALS: ReadonlySet<string> = new Set([
   "SessionID",
   "QueueID",
   "TLSVersion",
+  "Submission",
 ]);
 
 export interface Budgets {

@@ -19,6 +19,7 @@ import {
   SMFIF_ADDHDRS,
   SMFIF_ADDRCPT,
   SMFIF_ADDRCPT_PAR,
+  SMFIF_CHGBODY,
   SMFIF_CHGFROM,
   SMFIF_CHGHDRS,
   SMFIF_DELRCPT,
@@ -26,19 +27,12 @@ import {
   SMFIP_HDR_LEADSPC,
 } from "../milter/protocol.ts";
 import type { MilterReply } from "../milter/reply.ts";
-import { SMTPSVR_FILE } from "../scripts/callbacks.ts";
+import { ERRORS_FILE, SMTPSVR_FILE } from "../scripts/callbacks.ts";
+import { errorsCallback } from "../scripts/errors.ts";
 import type { ScriptState } from "../scripts/loader.ts";
-import type { SessionServices } from "../smtp/services.ts";
 import { SmtpSession } from "../smtp/session.ts";
-import type { Verdict } from "../smtp/verdict.ts";
-
-export interface DoorServices extends SessionServices {
-  /** The transport that only relayed mail takes; undefined when Postfix's configuration does not tell it apart. */
-  readonly relayingTransport: string | undefined;
-  /** Whether any rule of the configuration can refuse without a script. */
-  readonly hasRules: boolean;
-  newSessionId(): string;
-}
+import { type DoorServices, fieldBytes, milterReply } from "./door.ts";
+import { InternalMail, isInternal } from "./internal-mail.ts";
 
 const EDITS =
   SMFIF_ADDHDRS |
@@ -51,18 +45,65 @@ const EDITS =
 
 /** One for a process: hands out a handler for each connection. */
 export function milterDoor(services: DoorServices): MilterFilter {
+  const { hasRules } = services;
+  const notices = wantsNotices(services);
+  const seesRelaying = services.relayingTransport !== undefined;
   return {
-    needs: () =>
-      filterNeeds(services.script(SMTPSVR_FILE), services.hasRules, services.relayingTransport !== undefined),
-    open: (context) => new DoorHandler(services, context),
+    needs: () => filterNeeds(services.script(SMTPSVR_FILE), hasRules, seesRelaying, notices),
+    open: (context) => chosenAtConnect(services, context, notices),
+  };
+}
+
+/** Whether what Postfix writes itself is looked at. */
+function wantsNotices(services: DoorServices): boolean {
+  const state = services.script(ERRORS_FILE);
+  const asks = state.kind === "loaded" && errorsCallback(state.loaded) !== undefined;
+  return asks || services.repeats.active;
+}
+
+/** What kind of mail a connection brings shows at CONNECT. Where nothing is to be done, the MTA need not go on. */
+function chosenAtConnect(services: DoorServices, context: MilterContext, notices: boolean): MilterHandler {
+  const state = services.script(SMTPSVR_FILE);
+  const { events } = filterNeeds(state, services.hasRules, false);
+  const submissions = events.includes("mail");
+  const content = state.kind === "loaded" && state.loaded.callbacks.has("ProcessMessage");
+  let chosen: MilterHandler | undefined;
+  const handler = () => {
+    // Without notices the MTA was asked for nothing more anyway.
+    chosen ??= new SmtpMail(services, context, submissions || !notices);
+    return chosen;
+  };
+  return {
+    connect: (event) => {
+      if (!isInternal(event)) return handler().connect?.(event);
+      if (!submissions && !notices) return { kind: "accept" };
+      chosen = new InternalMail(services, context, { notices, submissions, content });
+      return undefined;
+    },
+    helo: (name) => handler().helo?.(name),
+    mail: (args) => handler().mail?.(args),
+    rcpt: (args) => handler().rcpt?.(args),
+    data: () => handler().data?.(),
+    unknown: (line) => handler().unknown?.(line),
+    header: (name, value) => handler().header?.(name, value),
+    body: (chunk) => handler().body?.(chunk),
+    endOfMessage: () => handler().endOfMessage?.(),
+    abort: (cause) => handler().abort?.(cause),
+    close: (cause, error) => handler().close?.(cause, error),
   };
 }
 
 /**
  * What a script needs of the MTA. A broken script needs every verdict, so
- * that script_error reaches the client whatever it does.
+ * that script_error reaches the client whatever it does. `notices`: Postfix's
+ * own mail is looked at, which cannot be told from other mail that early.
  */
-export function filterNeeds(state: ScriptState, hasRules: boolean, seesRelaying: boolean): FilterNeeds {
+export function filterNeeds(
+  state: ScriptState,
+  hasRules: boolean,
+  seesRelaying: boolean,
+  notices = false,
+): FilterNeeds {
   const loaded = state.kind === "loaded" ? state.loaded : undefined;
   const has = (...names: readonly string[]) => names.some((name) => loaded?.callbacks.has(name) === true);
   const rules = hasRules || state.kind === "broken";
@@ -82,10 +123,10 @@ export function filterNeeds(state: ScriptState, hasRules: boolean, seesRelaying:
     has("DoHELO", "GetMaxMessageSize", "DoRSET", "End") || rules,
     has("DoHELO", "GetMaxMessageSize"),
   );
-  want("mail", any, true);
-  want("rcpt", envelope || relaying, has("DoRCPTTO") || relaying);
+  want("mail", any || notices, any);
+  want("rcpt", envelope || relaying || notices, has("DoRCPTTO") || relaying);
   want("data", has("DoDATAStart"), true);
-  const content = has("ProcessMessage", "GetMaxMessageSize");
+  const content = notices || has("ProcessMessage", "GetMaxMessageSize");
   want("header", content, false);
   want("body", content, false);
   want("unknown", has("DoUnrecognised", "DoHELP"), true);
@@ -93,7 +134,11 @@ export function filterNeeds(state: ScriptState, hasRules: boolean, seesRelaying:
   return {
     events,
     quiet,
-    actions: has("DoMAILFROM", "DoRCPTTO", "DoDATAStart", "ProcessMessage") ? EDITS : 0,
+    actions: notices
+      ? EDITS | SMFIF_CHGBODY
+      : has("DoMAILFROM", "DoRCPTTO", "DoDATAStart", "ProcessMessage")
+        ? EDITS
+        : 0,
     macros: {
       connect: ["j", "{daemon_name}"],
       helo: ["{tls_version}"],
@@ -106,18 +151,21 @@ export function filterNeeds(state: ScriptState, hasRules: boolean, seesRelaying:
   };
 }
 
-class DoorHandler implements MilterHandler {
+class SmtpMail implements MilterHandler {
   readonly #services: DoorServices;
   readonly #context: MilterContext;
   readonly #keeps: boolean;
+  readonly #goesOn: boolean;
   #session: SmtpSession | undefined;
   #store: MessageStore | undefined;
   /** Bytes of the message so far, counted also where they are not kept. */
   #size = 0;
 
-  constructor(services: DoorServices, context: MilterContext) {
+  /** `goesOn`: there is something to do after CONNECT. */
+  constructor(services: DoorServices, context: MilterContext, goesOn: boolean) {
     this.#services = services;
     this.#context = context;
+    this.#goesOn = goesOn;
     const state = services.script(SMTPSVR_FILE);
     this.#keeps = state.kind === "loaded" && state.loaded.callbacks.has("ProcessMessage");
   }
@@ -127,7 +175,8 @@ class DoorHandler implements MilterHandler {
     const local = family === "unix" ? "127.0.0.1" : "unknown";
     const client = { address: address === "" || family === "unix" ? local : address, port, hostname };
     this.#session = new SmtpSession(this.#services, client, this.#services.newSessionId());
-    return milterReply(await this.#session.start());
+    const reply = milterReply(await this.#session.start());
+    return reply.kind === "continue" && !this.#goesOn ? { kind: "accept" } : reply;
   }
 
   async helo(name: string): Promise<MilterReply> {
@@ -162,9 +211,7 @@ class DoorHandler implements MilterHandler {
   }
 
   header(name: Buffer, value: Buffer): undefined {
-    // ":" and CRLF; a fold's LF becomes CRLF in the message.
-    this.#size += name.length + value.length + 3;
-    for (let at = value.indexOf(0x0a); at >= 0; at = value.indexOf(0x0a, at + 1)) this.#size++;
+    this.#size += fieldBytes(name, value);
     if (this.#keeps && this.#fits()) this.#message().addHeader(name, value);
   }
 
@@ -237,9 +284,4 @@ class DoorHandler implements MilterHandler {
     this.#store = undefined;
     this.#size = 0;
   }
-}
-
-function milterReply(verdict: Verdict): MilterReply {
-  if (verdict.kind === "refuse") return { kind: "replycode", ...verdict.reply };
-  return verdict;
 }

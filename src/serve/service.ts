@@ -13,9 +13,10 @@ import { loadScript, type ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
 import { ClientRules } from "../smtp/client.ts";
+import { Repeats } from "../smtp/repeats.ts";
 import type { Verdict } from "../smtp/verdict.ts";
+import type { DoorServices } from "./door.ts";
 import { processLimits } from "./limits.ts";
-import type { DoorServices } from "./milter-door.ts";
 
 const ABSENT: ScriptState = { kind: "absent" };
 
@@ -78,6 +79,8 @@ export class Service implements DoorServices {
   readonly save: DoorServices["save"];
   readonly hasRules: boolean;
   readonly relayingTransport: string | undefined;
+  readonly doubleBounceSender: string;
+  readonly repeats: Repeats;
   readonly #config: Config;
   readonly #ids: SessionIds;
   #states: ReadonlyMap<string, ScriptState> = new Map();
@@ -105,6 +108,8 @@ export class Service implements DoorServices {
     this.maxMessageSize = facts.messageSizeLimit;
     this.save = { directory: config.save_dir, overwrite: config.save_overwrite };
     this.hasRules = config.clients.length > 0 || !config.client_networks.includes("0.0.0.0/0");
+    this.doubleBounceSender = facts.doubleBounceSender;
+    this.repeats = new Repeats(config.errors.repeat_after * 1000);
     const { defaultTransport, relayTransport } = facts;
     this.relayingTransport = defaultTransport === relayTransport ? undefined : defaultTransport;
   }

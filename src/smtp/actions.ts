@@ -7,7 +7,7 @@ import type { Edit } from "../message/edit.ts";
 import type { HeaderFields } from "../message/headers.ts";
 import { applyModifiers } from "../message/modifiers.ts";
 import type { ProcessActions } from "../scripts/process-actions.ts";
-import { wrongValue } from "../scripts/results.ts";
+import { type Origin, wrongValue } from "../scripts/results.ts";
 import type { Envelope } from "./envelope.ts";
 import { parseResult, reply } from "./reply.ts";
 import { CONTINUE, DISCARD, type Reply, refuse, type Verdict } from "./verdict.ts";
@@ -34,11 +34,9 @@ export function carryOut(
   const decided = (verdict: Verdict): ActionOutcome => ({ verdict, edits: [], kept: KEEP_ALL, warnings: [] });
   if (actions.ignore && actions.delete) return decided(refuse(refusalFor(actions.reason)));
   if (actions.ignore) return decided(DISCARD);
-  const added = actions.recipients.map((recipient) => {
-    const address = recipient.trim().replace(/^<(.*)>$/, "$1");
-    if (address !== "" && /^[^\s<>\x00-\x1f\x7f]+$/.test(address)) return address;
-    throw wrongValue(origin, `returned "${recipient}" in actions.Recipients, which is no address`);
-  });
+  const added = actions.recipients.map((recipient) =>
+    recipientAddress(recipient, origin, "actions.Recipients"),
+  );
   if (!actions.sendToOriginalRecipients && added.length === 0) return decided(DISCARD);
 
   const wanted = new Set(added);
@@ -58,6 +56,13 @@ export function carryOut(
     ({ modifier, why }) => `header modifier "${modifier}" left out: ${why}`,
   );
   return { verdict: CONTINUE, edits, kept, warnings };
+}
+
+/** An address that a script wants as a recipient, without <>. @throws ScriptError when it is none */
+export function recipientAddress(text: string, origin: Origin, name: string): string {
+  const address = text.trim().replace(/^<(.*)>$/, "$1");
+  if (address !== "" && /^[^\s<>\x00-\x1f\x7f]+$/.test(address)) return address;
+  throw wrongValue(origin, `returned "${text}" in ${name}, which is no address`);
 }
 
 /** The reply for Delete with Ignore: Reason may bring its own code, else 554 5.7.1. */

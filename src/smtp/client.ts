@@ -10,7 +10,18 @@ export interface Client {
   /** 0 when unknown. */
   readonly port: number;
   readonly hostname: string;
+  /** "sendmail": nobody connected, the mail was handed to sendmail(1) on this machine. Default "smtp". */
+  readonly submission?: "smtp" | "sendmail";
 }
+
+/** Mail from this machine itself: there is no address to distrust, and nobody can log in. */
+const FROM_SENDMAIL = {
+  ValidClientAddress: true,
+  LocalClientAddress: true,
+  AuthenticationRequired: false,
+  AllowedUsers: "",
+  Submission: "sendmail",
+} as const;
 
 /** The address rules of a configuration, made ready once. */
 export class ClientRules {
@@ -40,6 +51,8 @@ export class ClientRules {
       SessionID: sessionId,
       QueueID: "",
       TLSVersion: "",
+      Submission: "smtp",
+      ...(client.submission === "sendmail" ? FROM_SENDMAIL : {}),
     };
   }
 }

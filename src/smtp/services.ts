@@ -6,6 +6,7 @@ import type { ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
 import type { Budgets, CallTrace } from "../scripts/smtpsvr.ts";
 import type { ClientRules } from "./client.ts";
+import type { Repeats } from "./repeats.ts";
 import type { Verdict } from "./verdict.ts";
 
 export interface SessionServices {
@@ -18,6 +19,8 @@ export interface SessionServices {
   /** Bytes, 0 for no limit: what GetMaxMessageSize is told at the start. */
   readonly maxMessageSize: number;
   readonly save: { readonly directory: string; readonly overwrite: boolean };
+  /** Notices sent lately. */
+  readonly repeats: Repeats;
   /** A script as it is loaded now, such as "SMTPSVR.LUA". */
   script(name: string): ScriptState;
   /** Told of every call of a callback, when it is over. */

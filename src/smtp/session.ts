@@ -344,7 +344,8 @@ export class SmtpSession {
   }
 
   #unwelcome(): Verdict | undefined {
-    const { AuthenticationRequired, AllowedUsers, AuthUser } = this.globals;
+    const { AuthenticationRequired, AllowedUsers, AuthUser, Submission } = this.globals;
+    if (Submission === "sendmail") return undefined;
     if (AuthenticationRequired && AuthUser === "") return AUTHENTICATE;
     const allowed = AllowedUsers.split(/[\s]+/).filter((name) => name !== "");
     if (allowed.length === 0) return undefined;

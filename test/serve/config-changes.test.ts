@@ -9,6 +9,7 @@ const FACTS = {
   myNetworks: [],
   defaultTransport: "smtp",
   relayTransport: "relay",
+  doubleBounceSender: "double-bounce",
   problem: "",
 };
 

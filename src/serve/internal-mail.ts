@@ -1,0 +1,187 @@
+/**
+ * Mail that did not come by SMTP, as cleanup(8) shows it to non_smtpd_milters:
+ * what users hand to sendmail(1), and Postfix's own notices. One message a
+ * connection; envelope and content are collected, and everything is decided
+ * at the end of the message.
+ *
+ * Notices go to ERRORS.LUA, everything else through SMTPSVR.LUA. A notice is
+ * never refused, and neither is what may be one, whatever fails here.
+ */
+
+import { isNoticeSender, type Notice, readNotice } from "../message/notice.ts";
+import { MessageStore } from "../message/store.ts";
+import type {
+  CloseCause,
+  ConnectEvent,
+  MessageReply,
+  MilterContext,
+  MilterHandler,
+} from "../milter/filter.ts";
+import { SMFIP_HDR_LEADSPC } from "../milter/protocol.ts";
+import { Decisions } from "../smtp/decide.ts";
+import { processNotice } from "../smtp/notice.ts";
+import { SmtpSession } from "../smtp/session.ts";
+import { playSubmission } from "../smtp/submission.ts";
+import { CONTINUE, type MessageResult } from "../smtp/verdict.ts";
+import { type DoorServices, fieldBytes, milterReply } from "./door.ts";
+
+/** How cleanup(8) introduces mail that has no client (src/cleanup/cleanup_milter.c). */
+export function isInternal({ family, address, port }: ConnectEvent): boolean {
+  return family === "inet" && address === "127.0.0.1" && port === 0;
+}
+
+/** What happens to internal mail: what is collected of it follows from that. */
+export interface InternalWork {
+  /** ERRORS.LUA or [errors] has a use for notices. */
+  readonly notices: boolean;
+  /** SMTPSVR.LUA or a rule has a say in submissions. */
+  readonly submissions: boolean;
+  /** The content of submissions is looked at. */
+  readonly content: boolean;
+}
+
+export class InternalMail implements MilterHandler {
+  readonly #services: DoorServices;
+  readonly #context: MilterContext;
+  readonly #work: InternalWork;
+  readonly #id: string;
+  #hostname = "";
+  #sender = "";
+  #recipients: string[] = [];
+  #maybeNotice = false;
+  #store: MessageStore | undefined;
+  #size = 0;
+  #session: SmtpSession | undefined;
+
+  constructor(services: DoorServices, context: MilterContext, work: InternalWork) {
+    this.#services = services;
+    this.#context = context;
+    this.#work = work;
+    this.#id = services.newSessionId();
+  }
+
+  helo(name: string): undefined {
+    this.#hostname = name;
+  }
+
+  mail([sender = ""]: readonly string[]): undefined {
+    this.#forgetMessage();
+    this.#sender = bare(sender);
+    this.#recipients = [];
+    this.#maybeNotice = isNoticeSender(this.#sender, this.#services.doubleBounceSender);
+  }
+
+  rcpt([recipient = ""]: readonly string[]): undefined {
+    this.#recipients.push(bare(recipient));
+  }
+
+  header(name: Buffer, value: Buffer): undefined {
+    this.#size += fieldBytes(name, value);
+    if (this.#keeps()) this.#message().addHeader(name, value);
+  }
+
+  body(chunk: Buffer): undefined {
+    this.#size += chunk.length;
+    if (this.#keeps()) this.#message().addBody(chunk);
+  }
+
+  async endOfMessage(): Promise<MessageReply> {
+    const store = this.#message();
+    store.endOfHeaders();
+    try {
+      const { verdict, edits } = await this.#decide(store);
+      this.#services.decided?.(verdict.kind);
+      return { edits, reply: milterReply(verdict) };
+    } finally {
+      this.#forgetMessage();
+    }
+  }
+
+  abort(): void {
+    this.#forgetMessage();
+  }
+
+  async close(_cause: CloseCause): Promise<void> {
+    this.#forgetMessage();
+    await this.#session?.end();
+  }
+
+  async #decide(store: MessageStore): Promise<MessageResult> {
+    if (this.#maybeNotice) {
+      try {
+        const result = await this.#notice(store);
+        if (result !== undefined) return result;
+      } catch (error) {
+        // A bug of ours; the notice must not suffer.
+        const { stack, message } = error as Error;
+        this.#services.log.error("notice", {
+          session: this.#id,
+          queue: this.#queueId(),
+          problem: stack ?? message,
+        });
+        return { verdict: CONTINUE, edits: [] };
+      }
+    }
+    return this.#submission(store);
+  }
+
+  /** @returns undefined for mail that is no notice */
+  async #notice(store: MessageStore): Promise<MessageResult | undefined> {
+    const unchanged = { verdict: CONTINUE, edits: [] };
+    // Without its content nobody can tell.
+    if (!this.#keeps()) return unchanged;
+    const notice: Notice | undefined = readNotice(store, this.#sender);
+    if (notice === undefined) return undefined;
+    if (!this.#work.notices) return unchanged;
+    const { log, output, scriptError } = this.#services;
+    const decisions = new Decisions(log, output, scriptError, this.#id);
+    decisions.queue = this.#queueId();
+    const globals = { SessionID: this.#id, QueueID: decisions.queue };
+    const mail = { sender: this.#sender, recipients: this.#recipients, store, notice };
+    return processNotice(this.#services, mail, { globals }, decisions);
+  }
+
+  async #submission(store: MessageStore): Promise<MessageResult> {
+    if (!this.#work.submissions) return { verdict: CONTINUE, edits: [] };
+    const client = {
+      address: "127.0.0.1",
+      port: 0,
+      hostname: this.#hostname,
+      submission: "sendmail",
+    } as const;
+    this.#session = new SmtpSession(this.#services, client, this.#id);
+    this.#session.queueId = this.#queueId();
+    return playSubmission(this.#session, {
+      hostname: this.#hostname,
+      sender: this.#sender,
+      recipients: this.#recipients,
+      store,
+      size: this.#size + 2,
+    });
+  }
+
+  /** Whether the content of this message may be needed. */
+  #keeps(): boolean {
+    return this.#work.content || (this.#maybeNotice && this.#work.notices);
+  }
+
+  #queueId(): string {
+    return this.#context.macro("i") ?? "";
+  }
+
+  #message(): MessageStore {
+    this.#store ??= new MessageStore({ leadingSpace: (this.#context.steps & SMFIP_HDR_LEADSPC) !== 0 });
+    return this.#store;
+  }
+
+  #forgetMessage(): void {
+    this.#store?.close();
+    this.#store = undefined;
+    this.#size = 0;
+  }
+}
+
+/** cleanup(8) leaves the <> out. */
+function bare(address: string): string {
+  return /^<(.*)>$/s.exec(address)?.[1] ?? address;
+}
