@@ -14,6 +14,7 @@ export interface TValue {
   ttistable(): boolean;
   ttisfunction(): boolean;
   ttisLclosure(): boolean;
+  l_isfalse(): boolean;
   setfrom(other: TValue): void;
   setfltvalue(n: number): void;
   setnilvalue(): void;
@@ -145,4 +146,76 @@ export interface DebugInfo {
   linedefined: number;
   what: Uint8Array;
   i_ci: CallInfo;
+}
+
+// ---------------------------------------------------------------- the C API, as far as it is used
+
+export interface Api {
+  lua_absindex(L: LuaState, index: number): number;
+  lua_callk<T>(L: LuaState, args: number, results: number, context: T, k: Continuation<T> | null): void;
+  lua_checkstack(L: LuaState, slots: number): boolean;
+  lua_compare(L: LuaState, a: number, b: number, operation: number): number;
+  lua_concat(L: LuaState, count: number): void;
+  lua_createtable(L: LuaState, array: number, record: number): void;
+  /** Raises the value on top of the stack. */
+  lua_error(L: LuaState): never;
+  lua_getfield(L: LuaState, index: number, key: Uint8Array): number;
+  lua_getmetatable(L: LuaState, index: number): boolean;
+  lua_gettable(L: LuaState, index: number): number;
+  lua_gettop(L: LuaState): number;
+  lua_insert(L: LuaState, index: number): void;
+  lua_iscfunction(L: LuaState, index: number): boolean;
+  lua_isnumber(L: LuaState, index: number): boolean;
+  lua_isstring(L: LuaState, index: number): boolean;
+  lua_next(L: LuaState, index: number): number;
+  lua_newuserdata(L: LuaState, size: number): Record<string, unknown>;
+  lua_pcallk<T>(
+    L: LuaState,
+    args: number,
+    results: number,
+    handler: number,
+    context: T,
+    k: Continuation<T> | null,
+  ): number;
+  lua_pop(L: LuaState, count: number): void;
+  lua_pushboolean(L: LuaState, value: boolean): void;
+  lua_pushcclosure(L: LuaState, fn: Native, upvalues: number): void;
+  lua_pushcfunction(L: LuaState, fn: Native): void;
+  lua_pushnil(L: LuaState): void;
+  lua_pushnumber(L: LuaState, value: number): void;
+  lua_pushvalue(L: LuaState, index: number): void;
+  lua_rawequal(L: LuaState, a: number, b: number): number;
+  lua_rawget(L: LuaState, index: number): number;
+  lua_rawgeti(L: LuaState, index: number, n: number): number;
+  lua_rawlen(L: LuaState, index: number): number;
+  lua_rawset(L: LuaState, index: number): void;
+  lua_rawseti(L: LuaState, index: number, n: number): void;
+  lua_remove(L: LuaState, index: number): void;
+  lua_replace(L: LuaState, index: number): void;
+  lua_rotate(L: LuaState, index: number, n: number): void;
+  lua_setfield(L: LuaState, index: number, key: Uint8Array): void;
+  lua_setmetatable(L: LuaState, index: number): boolean;
+  lua_settable(L: LuaState, index: number): void;
+  lua_settop(L: LuaState, index: number): void;
+  lua_toboolean(L: LuaState, index: number): boolean;
+  /** The bytes of a string or number (which becomes a string in place), else null. Do not change them. */
+  lua_tolstring(L: LuaState, index: number): Uint8Array | null;
+  /** A number, or a string that is one, else false. */
+  lua_tonumberx(L: LuaState, index: number): number | false;
+  lua_tothread(L: LuaState, index: number): LuaState | null;
+  lua_touserdata(L: LuaState, index: number): Record<string, unknown> | null;
+  lua_type(L: LuaState, index: number): number;
+  lua_typename(L: LuaState, type: number): Uint8Array;
+  lua_xmove(from: LuaState, to: LuaState, count: number): void;
+}
+
+export interface ControlApi {
+  lua_isyieldable(L: LuaState): boolean;
+  lua_yieldk<T>(L: LuaState, results: number, context: T, k: Continuation<T> | null): void;
+}
+
+export interface DebugApi {
+  lua_getinfo(L: LuaState, what: Uint8Array, info: DebugInfo): number;
+  lua_getstack(L: LuaState, level: number, info: DebugInfo): number;
+  lua_sethook(L: LuaState, hook: ((L: LuaState) => void) | null, mask: number, count: number): void;
 }

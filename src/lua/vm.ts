@@ -15,11 +15,16 @@ import { createRequire } from "node:module";
 import { fromBytes, toBytes } from "../bytes.ts";
 import { ENVIRONMENT, makeDialect, PACK } from "./dialect.ts";
 import type { Dialect } from "./lexer.ts";
+import { bytesOf, LuaString, textOf } from "./lua-string.ts";
 import { numberToString, stringToNumber } from "./numbers.ts";
 import { finishPrototype, type OpcodeFacts } from "./prototype.ts";
+import { chunkName, makeErrors } from "./vm-errors.ts";
+import { makeMetamethods } from "./vm-metamethods.ts";
 import { makeTableFunctions } from "./vm-tables.ts";
 import type {
-  Continuation,
+  Api,
+  ControlApi,
+  DebugApi,
   DebugInfo,
   LClosure,
   LuaState,
@@ -30,6 +35,7 @@ import type {
   TValue,
 } from "./vm-types.ts";
 
+export { chunkName } from "./vm-errors.ts";
 export type { LClosure, LuaState, Native, Proto, Table, TString, TValue } from "./vm-types.ts";
 
 /** Exports replaced, by module; members of classes as "Class.member". */
@@ -103,49 +109,6 @@ const defs = load("defs");
 delete process.env.FENGARICONF;
 
 load("luaconf").lua_number2str = numberToString;
-
-/** A Lua string. Its hash is the byte string itself: exact, and it sorts as bytes do. */
-class LuaString implements TString {
-  hash: string | null;
-  realstring: Uint8Array | null;
-
-  constructor(hash: string | null, realstring: Uint8Array | null) {
-    this.hash = hash;
-    this.realstring = realstring;
-  }
-
-  getstr(): Uint8Array {
-    this.realstring ??= bytesOf(this.hash!);
-    return this.realstring;
-  }
-
-  tsslen(): number {
-    return this.realstring === null ? this.hash!.length : this.realstring.length;
-  }
-}
-
-/** Small strings get an array of their own: a slice of Buffer's pool would keep 8 KB alive. */
-function bytesOf(text: string): Uint8Array {
-  const { length } = text;
-  if (length > 4096) return toBytes(text);
-  const bytes = new Uint8Array(length);
-  for (let i = 0; i < length; i++) bytes[i] = text.charCodeAt(i);
-  return bytes;
-}
-
-const latin1Slice = (Buffer.prototype as Untyped).latin1Slice as (
-  this: Uint8Array,
-  from: number,
-  to: number,
-) => string;
-
-function textOf(bytes: Uint8Array): string {
-  const { length } = bytes;
-  if (length > 24) return latin1Slice.call(bytes, 0, length);
-  let text = "";
-  for (let i = 0; i < length; i++) text += String.fromCharCode(bytes[i]!);
-  return text;
-}
 
 function hashOf(string: TString): string {
   string.hash ??= textOf(string.realstring!);
@@ -253,153 +216,49 @@ ldo.luaD_checkstack = (L: LuaState, slots: number) => {
   checkStack(L, slots);
 };
 
-// ---- metamethods
+// ---- metamethods and error messages
 
-const { TMS } = ltm;
-/** Stands for an __eq whose second half has not been looked at. */
-const EQUALITY: TValue = newValue(LUA_TLCF, () => 0);
-const { fasttm, luaT_callTM: callTM, luaT_gettmbyobj: metamethodOf, luaT_trybinTM: tryBinary } = ltm;
-
-ltm.fasttm = (L: LuaState, metatable: Table | null, event: number) => {
-  const method = fasttm(L, metatable, event);
-  return method !== null && event === TMS.TM_EQ ? EQUALITY : method;
-};
-
-/** __eq counts when both sides have the same one. */
-function commonEquality(L: LuaState, a: TValue, b: TValue): TValue | undefined {
-  const first: TValue | null = fasttm(L, (a.value as Table).metatable, TMS.TM_EQ);
-  const second: TValue | null = fasttm(L, (b.value as Table).metatable, TMS.TM_EQ);
-  if (first === null || second === null) return undefined;
-  return lvm.luaV_rawequalobj(first, second) ? first : undefined;
+/** Whether the running instruction asks a loop's iterator for the next value. */
+function inLoop(L: LuaState): boolean {
+  const { ci } = L;
+  if (!(ci.callstatus & lstate.CIST_LUA)) return false;
+  return (ci.func.value as LClosure).p.code[ci.l_savedpc - 1]!.opcode === OpCodesI.OP_TFORCALL;
 }
 
-ltm.luaT_callTM = (L: LuaState, method: TValue, a: TValue, b: TValue, c: TValue, hasResult: number) => {
-  if (method !== EQUALITY) return callTM(L, method, a, b, c, hasResult);
-  const common = commonEquality(L, a, b);
-  if (common === undefined) c.setbvalue(false);
-  else callTM(L, common, a, b, c, hasResult);
-};
-
-/** __lt and __le count between values of one type that have the same one. */
-ltm.luaT_callorderTM = (L: LuaState, a: TValue, b: TValue, event: number) => {
-  if (a.ttnov() !== b.ttnov()) return null;
-  const first: TValue = metamethodOf(L, a, event);
-  if (first.ttisnil() || !lvm.luaV_rawequalobj(first, metamethodOf(L, b, event))) return null;
-  const result = newValue(0, null);
-  ltm.luaT_callTM(L, first, a, b, result, 1);
-  return !(result as Untyped).l_isfalse();
-};
-
 /** `for k, v in t`: what is called for each turn when `t` is a table. */
-const walkTable: TValue = newValue(LUA_TLCF, (L: LuaState) => {
+function walkTable(L: LuaState): number {
   lapi.lua_settop(L, 3);
   if (lapi.lua_next(L, 1)) return 2;
   lapi.lua_pushnil(L);
   return 1;
-});
-
-ltm.luaT_gettmbyobj = (L: LuaState, value: TValue, event: number) => {
-  if (event === TMS.TM_CALL && value.ttistable() && currentOpcode(L) === OpCodesI.OP_TFORCALL)
-    return walkTable;
-  return metamethodOf(L, value, event);
-};
-
-/** The minus sign has one operand; a number to the left of `..` has become a string when __concat gets it. */
-ltm.luaT_trybinTM = (L: LuaState, a: TValue, b: TValue, result: TValue, event: number) => {
-  if (event === TMS.TM_UNM) return tryBinary(L, a, lobject.luaO_nilobject, result, event);
-  if (event === TMS.TM_CONCAT && lvm.cvt2str(a)) lobject.luaO_tostring(L, a);
-  return tryBinary(L, a, b, result, event);
-};
-
-ltm.luaT_objtypename = (_L: LuaState, value: TValue) => ltm.ttypename(value.ttnov());
-
-/** Of the Lua function on top of the call stack; -1 for a native one. */
-function currentOpcode(L: LuaState): number {
-  const { ci } = L;
-  return ci.callstatus & lstate.CIST_LUA ? (ci.func.value as LClosure).p.code[ci.l_savedpc - 1]!.opcode : -1;
 }
 
-// ---- error messages in 5.0's words
+Object.assign(
+  ltm,
+  makeMetamethods({
+    ltm: { ...ltm },
+    newValue,
+    rawEqual,
+    inLoop,
+    isNumber: lvm.cvt2str,
+    numberToString: lobject.luaO_tostring,
+    nil: lobject.luaO_nilobject,
+    walkTable: newValue(LUA_TLCF, walkTable),
+  }),
+);
 
-const WORDING: ReadonlyMap<string, string> = new Map([
-  ["'for' limit must be a number", "`for' limit must be a number"],
-  ["'__index' chain too long; possible loop", "loop in gettable"],
-  ["'__newindex' chain too long; possible loop", "loop in settable"],
-  ["JS stack overflow", "C stack overflow"],
-  ["attempt to yield across a JS-call boundary", "attempt to yield across metamethod/C-call boundary"],
-  ["attempt to yield from outside a coroutine", "attempt to yield across metamethod/C-call boundary"],
-]);
-/** 5.0 subtracts the step from the start before the loop and stumbles there. */
-const FOR_ARITHMETIC: ReadonlyMap<string, number> = new Map([
-  ["'for' initial value must be a number", 0],
-  ["'for' step must be a number", 2],
-]);
-
-const { luaG_runerror: runError, luaG_typeerror: typeError } = ldebug;
-
-ldebug.luaG_runerror = (L: LuaState, format: Uint8Array, ...args: unknown[]) => {
-  const text = textOf(format);
-  const at = FOR_ARITHMETIC.get(text);
-  if (at !== undefined) {
-    const { ci } = L;
-    const register = (ci.func.value as LClosure).p.code[ci.l_savedpc - 1]!.A;
-    const operand: TValue = L.stack[ci.l_base + register + at]!;
-    runError(
-      L,
-      toBytes(`attempt to perform arithmetic on a ${textOf(ltm.luaT_objtypename(L, operand))} value`),
-    );
-  }
-  const wording = WORDING.get(text);
-  // One instruction has followed the chain to its limit.
-  if (wording?.startsWith("loop in")) machine.onWork(L, 2000);
-  runError(L, wording === undefined ? format : toBytes(wording), ...args);
-};
-
-/** "attempt to index a nil value (local 'x')" becomes "attempt to index local `x' (a nil value)". */
-const NAMED_VALUE = /attempt to (.+?) a (\S+) value \((\w[\w ]*) '(.*)'\)$/s;
-const KINDS_OF_5_0 = new Set(["global", "local", "field", "method"]);
-
-function raiseTypeError(L: LuaState, value: TValue, operation: Uint8Array): never {
-  try {
-    typeError(L, value, operation);
-  } catch (error) {
-    const top = L.stack[L.top - 1];
-    if (top?.ttisstring()) top.value = new LuaString(rewordTypeError(L, hashOf(top.value as TString)), null);
-    throw error;
-  }
-  throw new Error("unreachable");
-}
-
-function rewordTypeError(L: LuaState, text: string): string {
-  const named = NAMED_VALUE.exec(text);
-  if (named === null) return text;
-  const [all, doing, type, kind, name] = named;
-  const known =
-    KINDS_OF_5_0.has(kind!) && !name!.startsWith("(") && currentOpcode(L) !== OpCodesI.OP_TFORCALL;
-  const start = text.slice(0, text.length - all.length);
-  return known
-    ? `${start}attempt to ${doing} ${kind} \`${name}' (a ${type} value)`
-    : `${start}attempt to ${doing} a ${type} value`;
-}
-
-ldebug.luaG_typeerror = raiseTypeError;
-ldebug.luaG_concaterror = (L: LuaState, a: TValue, b: TValue) =>
-  raiseTypeError(L, a.ttisstring() || lvm.cvt2str(a) ? b : a, toBytes("concatenate"));
-ldebug.luaG_opinterror = (L: LuaState, a: TValue, b: TValue, operation: Uint8Array) =>
-  raiseTypeError(L, lvm.tonumber(a) === false ? a : b, operation);
-
-/** How messages name a chunk: the file's name, or the start of the source. */
-export function chunkName(source: string, room = 60): string {
-  const text = source.split("\0")[0]!;
-  if (text.startsWith("=")) return text.slice(1, room);
-  if (text.startsWith("@")) {
-    const name = text.slice(1);
-    const most = room - 8;
-    return name.length > most ? `...${name.slice(-most)}` : name;
-  }
-  const line = text.split("\n")[0]!.slice(0, room - 17);
-  return line.length < text.length ? `[string "${line}..."]` : `[string "${line}"]`;
-}
+Object.assign(
+  ldebug,
+  makeErrors({
+    runError: ldebug.luaG_runerror,
+    typeError: ldebug.luaG_typeerror,
+    typeName: ltm.luaT_objtypename,
+    isText: (value) => value.ttisstring() || lvm.cvt2str(value),
+    isNumeric: (value) => lvm.tonumber(value) !== false,
+    inLoop,
+    work: (L, steps) => machine.onWork(L, steps),
+  }),
+);
 lobject.luaO_chunkid = (source: Uint8Array) => toBytes(chunkName(textOf(source)));
 
 // ---- the compiler
@@ -479,7 +338,7 @@ export function compile(
     return bytes;
   };
   // A chunk may be named by its source, of which messages show only the start.
-  const label = name.slice(0, MAX_NAME);
+  const label = name.startsWith("@") ? name : name.slice(0, MAX_NAME);
   const before = dialect;
   dialect = options.dialect;
   try {
@@ -634,76 +493,6 @@ export function newThread(): LuaState {
 }
 
 // ---------------------------------------------------------------- the C API, as far as it is used
-
-interface Api {
-  lua_absindex(L: LuaState, index: number): number;
-  lua_callk<T>(L: LuaState, args: number, results: number, context: T, k: Continuation<T> | null): void;
-  lua_checkstack(L: LuaState, slots: number): boolean;
-  lua_compare(L: LuaState, a: number, b: number, operation: number): number;
-  lua_concat(L: LuaState, count: number): void;
-  lua_createtable(L: LuaState, array: number, record: number): void;
-  /** Raises the value on top of the stack. */
-  lua_error(L: LuaState): never;
-  lua_getfield(L: LuaState, index: number, key: Uint8Array): number;
-  lua_getmetatable(L: LuaState, index: number): boolean;
-  lua_gettable(L: LuaState, index: number): number;
-  lua_gettop(L: LuaState): number;
-  lua_insert(L: LuaState, index: number): void;
-  lua_iscfunction(L: LuaState, index: number): boolean;
-  lua_isnumber(L: LuaState, index: number): boolean;
-  lua_isstring(L: LuaState, index: number): boolean;
-  lua_next(L: LuaState, index: number): number;
-  lua_newuserdata(L: LuaState, size: number): Record<string, unknown>;
-  lua_pcallk<T>(
-    L: LuaState,
-    args: number,
-    results: number,
-    handler: number,
-    context: T,
-    k: Continuation<T> | null,
-  ): number;
-  lua_pop(L: LuaState, count: number): void;
-  lua_pushboolean(L: LuaState, value: boolean): void;
-  lua_pushcclosure(L: LuaState, fn: Native, upvalues: number): void;
-  lua_pushcfunction(L: LuaState, fn: Native): void;
-  lua_pushnil(L: LuaState): void;
-  lua_pushnumber(L: LuaState, value: number): void;
-  lua_pushvalue(L: LuaState, index: number): void;
-  lua_rawequal(L: LuaState, a: number, b: number): number;
-  lua_rawget(L: LuaState, index: number): number;
-  lua_rawgeti(L: LuaState, index: number, n: number): number;
-  lua_rawlen(L: LuaState, index: number): number;
-  lua_rawset(L: LuaState, index: number): void;
-  lua_rawseti(L: LuaState, index: number, n: number): void;
-  lua_remove(L: LuaState, index: number): void;
-  lua_replace(L: LuaState, index: number): void;
-  lua_rotate(L: LuaState, index: number, n: number): void;
-  lua_setfield(L: LuaState, index: number, key: Uint8Array): void;
-  lua_setmetatable(L: LuaState, index: number): boolean;
-  lua_settable(L: LuaState, index: number): void;
-  lua_settop(L: LuaState, index: number): void;
-  lua_toboolean(L: LuaState, index: number): boolean;
-  /** The bytes of a string or number (which becomes a string in place), else null. Do not change them. */
-  lua_tolstring(L: LuaState, index: number): Uint8Array | null;
-  /** A number, or a string that is one, else false. */
-  lua_tonumberx(L: LuaState, index: number): number | false;
-  lua_tothread(L: LuaState, index: number): LuaState | null;
-  lua_touserdata(L: LuaState, index: number): Record<string, unknown> | null;
-  lua_type(L: LuaState, index: number): number;
-  lua_typename(L: LuaState, type: number): Uint8Array;
-  lua_xmove(from: LuaState, to: LuaState, count: number): void;
-}
-
-interface ControlApi {
-  lua_isyieldable(L: LuaState): boolean;
-  lua_yieldk<T>(L: LuaState, results: number, context: T, k: Continuation<T> | null): void;
-}
-
-interface DebugApi {
-  lua_getinfo(L: LuaState, what: Uint8Array, info: DebugInfo): number;
-  lua_getstack(L: LuaState, level: number, info: DebugInfo): number;
-  lua_sethook(L: LuaState, hook: ((L: LuaState) => void) | null, mask: number, count: number): void;
-}
 
 export const {
   lua_absindex,
