@@ -1,6 +1,6 @@
 /** A compiled script: shared by every environment that runs it, never changed. */
 import type { Dialect } from "./lexer.ts";
-import { LUA, opcodeNames, type Proto, type TString, textOfString } from "./vm.ts";
+import { LUA, opcodeNames, type Proto, type TString, type TValue, textOfString } from "./vm.ts";
 
 /** A function that the script's top level assigns to a global. */
 export interface GlobalFunction {
@@ -32,14 +32,22 @@ function globalFunctions(main: Proto): GlobalFunction[] {
     if (opcode !== OP_CLOSURE) continue;
     const next = main.code[pc + 1];
     if (next === undefined || next.opcode !== OP_SETTABUP || next.C !== A || next.A !== 0) continue;
-    const key = main.k[next.B - CONSTANTS];
-    if (next.B < CONSTANTS || (key!.type & 0x0f) !== LUA.STRING) continue;
+    const key = keyOf(main, pc, next.B);
+    if (key === undefined || (key.type & 0x0f) !== LUA.STRING) continue;
     const inner = main.p[Bx]!;
     const params = inner.locvars.slice(0, inner.numparams).map((variable) => textOfString(variable.varname));
     if (inner.is_vararg) params.push("...");
-    found.push({ name: textOfString(key!.value as TString), params, line: inner.linedefined });
+    found.push({ name: textOfString(key.value as TString), params, line: inner.linedefined });
   }
   return found;
+}
+
+/** The constant that operand `b` is, itself or by the instruction before the one at `pc`. */
+function keyOf(main: Proto, pc: number, b: number): TValue | undefined {
+  if (b >= CONSTANTS) return main.k[b - CONSTANTS];
+  const before = main.code[pc - 1];
+  if (before === undefined || before.opcode !== opcodeNames.OP_LOADK || before.A !== b) return undefined;
+  return main.k[before.Bx];
 }
 
 /** Operands from here on are constants. */

@@ -40,6 +40,7 @@ export type { LClosure, LuaState, Native, Proto, Table, TString, TValue } from "
 
 /** Exports replaced, by module; members of classes as "Class.member". */
 export const REPLACED: Readonly<Record<string, readonly string[]>> = {
+  lapi: ["lua_pushcfunction"],
   luaconf: ["lua_number2str"],
   lstring: [
     "TString",
@@ -592,6 +593,12 @@ export const REGISTRY: number = defs.LUA_REGISTRYINDEX;
 
 /** A JavaScript exception inside a protected call is given to `handler`, which leaves a Lua error value or throws. */
 export function onException(handler: Native): void {
+  const { lua_pushcfunction: push } = lapi;
+  // It is pushed on whatever frame the exception was thrown in, and a Lua function's has no room.
+  lapi.lua_pushcfunction = (L: LuaState, fn: Native) => {
+    if (fn === handler) L.ci.top = Math.max(L.ci.top, L.top + 2);
+    push(L, fn);
+  };
   lapi.lua_atnativeerror(mainThread, handler);
 }
 
