@@ -74,6 +74,7 @@ export const PACK = "(pack)";
 
 const OPEN = 40;
 const CLOSE = 41;
+const COMMA = 44;
 const EQUALS = 61;
 const BRACKET = 93;
 
@@ -166,7 +167,7 @@ export function makeDialect(parts: DialectParts) {
 function statementError(message: string, { before, current }: Reader): string {
   if (message !== "syntax error") return message;
   if (before === TK.NAME || before === BRACKET) return "'=' expected";
-  return current === EQUALS ? "unexpected symbol" : message;
+  return current === EQUALS || current === COMMA ? "unexpected symbol" : message;
 }
 
 /** A syntax error of 5.3 in 5.0's words. */
