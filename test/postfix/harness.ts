@@ -26,6 +26,16 @@ export function postfixTest(name: string, body: (context: TestContext) => Promis
 export interface ServedOptions extends Pick<ServiceOptions, "scripts" | "config" | "workers"> {
   readonly mainCf?: Parameters;
   readonly sink?: SinkOptions;
+  /** postlua is shown mail that did not come by SMTP, too. */
+  readonly internal?: boolean;
+}
+
+/** As README.md tells admins. */
+function shownInternal(milter: string): Parameters {
+  return {
+    non_smtpd_milters: `{ ${milter}, default_action=accept }`,
+    internal_mail_filter_classes: "bounce, notify",
+  };
 }
 
 /** A private Postfix that asks postlua, with everything delivered to a sink. */
@@ -47,7 +57,8 @@ export class Served {
     const postlua = new PostluaService({ scratch, configDirectory, ...options });
     const served = new Served(sink, postfix, postlua);
     try {
-      await postfix.postconf({ smtpd_milters: postlua.milter, ...options.mainCf });
+      const internal = options.internal === true ? shownInternal(postlua.milter) : {};
+      await postfix.postconf({ smtpd_milters: postlua.milter, ...internal, ...options.mainCf });
       await Promise.all([postfix.start(), postlua.start()]);
     } catch (error) {
       await served[Symbol.asyncDispose]();
