@@ -29,8 +29,12 @@ export interface Budget {
   readonly openFiles: number;
 }
 
-/** Instructions between two looks at clock and memory, and how long a callback runs before others get a turn. */
-export const SLICE = 10_000;
+/** Instructions between two looks at the clock. */
+export const SLICE = 2_500;
+/** Looks at the clock for one at memory, which costs ten times as much. */
+const LOOKS_FOR_MEMORY = 4;
+/** Milliseconds that a callback runs before others get a turn. */
+const TURN_MS = 0.4;
 
 /** A thread's `wait` when it has only made room for others. */
 export const TURN = { turn: true } as const;
@@ -54,6 +58,8 @@ export class Task {
   /** The thread whose hook runs before its slice is over, and is not to count the slice. */
   early: LuaState | null = null;
   #nextLook = SLICE;
+  #looks = 0;
+  #lastLook = 0;
   #controller: AbortController | undefined;
   #over = false;
 
@@ -82,8 +88,9 @@ export class Task {
     if (this.steps < this.#nextLook) return;
     this.#nextLook = this.steps + SLICE;
     this.look(L);
-    // The work was done in one go; let others run at the next instruction. What the
-    // hook would have counted by then is counted now.
+    if (!this.turnOver) return;
+    // Let others run at the next instruction. What the hook would have counted by
+    // then is counted now.
     this.steps += L.basehookcount - L.hookcount;
     L.hookcount = 1;
     this.early = L;
@@ -99,7 +106,13 @@ export class Task {
     if (now - this.started > budget.wallMs) this.throwBreach(L, this.wallBreach());
     const cpuMs = this.cpuMs + now - this.turnStart;
     if (cpuMs > budget.cpuMs) this.exceed(L, "cpu", `more than ${budget.cpuMs} ms of CPU time`);
-    this.session.memory.look(this, L);
+    this.#lastLook = now;
+    if (++this.#looks % LOOKS_FOR_MEMORY === 0) this.session.memory.look(this, L);
+  }
+
+  /** At the last look, the callback had run for long enough. */
+  get turnOver(): boolean {
+    return this.#lastLook - this.turnStart > TURN_MS;
   }
 
   wallBreach(): Breach {
@@ -163,7 +176,7 @@ function hook(L: LuaState): void {
   else task.steps += SLICE;
   task.session.monitor?.at(currentLine(L));
   task.look(L);
-  if (lua_isyieldable(L)) {
+  if (task.turnOver && lua_isyieldable(L)) {
     L.wait = TURN;
     lua_yieldk(L, 0, null, null);
   }
