@@ -5,7 +5,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { Command } from "commander";
-import type { tryMessage } from "./commands/try.ts";
+import type { TryOptions } from "./commands/try.ts";
 import { type Config, ConfigError, completeConfig, loadConfig, parseConfig } from "./config/load.ts";
 import type { ConfigFile } from "./config/schema.ts";
 
@@ -24,6 +24,8 @@ Exit codes:
 interface Common {
   readonly config?: string;
 }
+
+type TryArguments = Common & Omit<TryOptions, "from"> & { from?: string; scripts?: string };
 
 /** The configuration named, or the default file if there is one, or all defaults changed by `directories`. */
 async function configFor(options: Common, directories: Partial<ConfigFile> = {}): Promise<Config> {
@@ -103,21 +105,23 @@ function program(): Command {
     .option("--config <file>", `configuration file (default: ${DEFAULT_CONFIG} if it exists)`)
     .option("--scripts <dir>", "directory of the scripts; overrides scripts_dir")
     .requiredOption("--message <file>", "message file, with headers; CRLF or LF")
-    .option("--from <address>", "envelope sender, empty for a bounce", "sender@example.org")
+    .option("--from <address>", "envelope sender; default sender@example.org, for a notice the null sender")
     .option("--to <address...>", "envelope recipients", ["recipient@example.com"])
     .option("--ip <address>", "client address", "192.0.2.1")
     .option("--helo <name>", "client's HELO name", "client.example.org")
     .option("--user <login>", "login name of an authenticated client", "")
+    .option("--notice", "the message is a bounce or other notice of Postfix's: play ERRORS.LUA", false)
     .option("--json", "machine-readable output", false)
     .addHelpText(
       "after",
-      "\nExit codes: 0 played, whatever the verdict, 1 a script failed, 2 the message cannot be read",
+      "\nExit codes: 0 played, whatever the verdict, 1 a script failed, 2 the message cannot be read or is no notice",
     )
-    .action(async (options: Common & Parameters<typeof tryMessage>[1] & { scripts?: string }) => {
+    .action(async (options: TryArguments) => {
       const config = await configFor(options);
       const scripts = options.scripts === undefined ? {} : { scripts_dir: options.scripts };
       const { tryMessage } = await import("./commands/try.ts");
-      process.exitCode = await tryMessage({ ...config, ...scripts }, options);
+      const { from = options.notice ? "" : "sender@example.org" } = options;
+      process.exitCode = await tryMessage({ ...config, ...scripts }, { ...options, from });
     });
 
   postlua

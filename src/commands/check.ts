@@ -9,7 +9,13 @@ import type { Config } from "../config/load.ts";
 import { createLog } from "../log.ts";
 import type { LuaEngine } from "../lua/engine.ts";
 import { ScriptError } from "../lua/errors.ts";
-import { SMTPSVR, SMTPSVR_FILE, SMTPSVR_UNSERVED, UNSERVED_SCRIPTS } from "../scripts/callbacks.ts";
+import {
+  ERRORS_FILE,
+  SERVED_SCRIPTS,
+  type ServedScript,
+  SMTPSVR_FILE,
+  UNSERVED_SCRIPTS,
+} from "../scripts/callbacks.ts";
 import {
   contradictions,
   definedFunctions,
@@ -22,6 +28,9 @@ import { findScript, loadScript, readScript } from "../scripts/loader.ts";
 import { READ_ONLY_GLOBALS } from "../scripts/smtpsvr.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { budgetOf, createEngine } from "../serve/service.ts";
+
+const NO_NOTICES =
+  "Postfix shows its notices to no milter: set non_smtpd_milters and internal_mail_filter_classes (README.md)";
 
 interface Finding {
   readonly level: "error" | "warning" | "note";
@@ -52,40 +61,54 @@ export async function check(config: Config, json: boolean): Promise<number> {
   if (config.facts.problem !== "") {
     report.findings.push({ level: "warning", file: config.file, line: 0, text: config.facts.problem });
   }
-  await checkSmtpServer(engine, config, report);
+  for (const [name, served] of Object.entries(SERVED_SCRIPTS)) {
+    await checkServed(engine, config, report, name, served);
+  }
   checkOthers(engine, config, report);
   print(report, json);
   return report.findings.some(({ level }) => level === "error") ? 1 : 0;
 }
 
-async function checkSmtpServer(engine: LuaEngine, config: Config, report: Report): Promise<void> {
-  const names = [...Object.keys(SMTPSVR), ...Object.keys(SMTPSVR_UNSERVED)];
-  const state = await loadScript(engine, config.scripts_dir, SMTPSVR_FILE, names, budgetOf(config.limits));
+async function checkServed(
+  engine: LuaEngine,
+  config: Config,
+  report: Report,
+  file: string,
+  { callbacks, unserved = {} }: ServedScript,
+): Promise<void> {
+  const names = [...Object.keys(callbacks), ...Object.keys(unserved)];
+  const state = await loadScript(engine, config.scripts_dir, file, names, budgetOf(config.limits));
   const add = (level: Finding["level"], line: number, text: string) => {
-    report.findings.push({ level, file: SMTPSVR_FILE, line, text: decodeText(text) });
+    report.findings.push({ level, file, line, text: decodeText(text) });
   };
   if (state.kind === "broken") return add("error", state.error.details.line, state.error.message);
-  if (state.kind === "absent") return add("note", 0, `not in ${config.scripts_dir}`);
+  if (state.kind === "absent") {
+    if (file === SMTPSVR_FILE) add("note", 0, `not in ${config.scripts_dir}`);
+    return;
+  }
+  if (file === ERRORS_FILE && !config.facts.showsNotices) add("warning", 0, NO_NOTICES);
 
-  const source = readScript(state.loaded.script.path, SMTPSVR_FILE);
+  const source = readScript(state.loaded.script.path, file);
   const { list } = tokens(source, config.lua_dialect);
   const functions = definedFunctions(list);
   const lineOf = (name: string) => functions.findLast((defined) => defined.name === name)?.line ?? 0;
   for (const callback of state.loaded.callbacks) {
     const line = lineOf(callback);
-    const declaration = SMTPSVR[callback];
+    const declaration = callbacks[callback];
     if (declaration === undefined) {
-      add("warning", line, `${callback}: ${SMTPSVR_UNSERVED[callback]}`);
+      add("warning", line, `${callback}: ${unserved[callback]}`);
       continue;
     }
     const results = declaration.results.length === 0 ? "" : ` -> ${declaration.results.join(", ")}`;
     const signature = `${callback}(${declaration.parameters.join(", ")})${results}`;
-    report.callbacks.push({ file: SMTPSVR_FILE, line, callback, signature });
+    report.callbacks.push({ file, line, callback, signature });
     if (declaration.limits !== "") add("note", line, `${callback}: ${declaration.limits}`);
   }
   for (const { line, text } of misspelt(functions, names)) add("warning", line, text);
-  for (const { line, text } of readOnlyAssignments(list, READ_ONLY_GLOBALS)) add("warning", line, text);
-  for (const { line, text } of positiveReturns(list)) add("warning", line, text);
+  if (file === SMTPSVR_FILE) {
+    for (const { line, text } of readOnlyAssignments(list, READ_ONLY_GLOBALS)) add("warning", line, text);
+    for (const { line, text } of positiveReturns(list)) add("warning", line, text);
+  }
   for (const { line, text } of contradictions(source)) add("note", line, text);
 }
 
@@ -95,12 +118,12 @@ function checkOthers(engine: LuaEngine, config: Config, report: Report): void {
   try {
     entries = readdirSync(config.scripts_dir).filter((name) => /\.lua$/i.test(name));
   } catch {
-    return; // checkSmtpServer has reported the directory.
+    return; // checkServed has reported the directory.
   }
   for (const file of entries.sort()) {
     const name = file.toUpperCase();
-    if (name === SMTPSVR_FILE) {
-      if (join(config.scripts_dir, file) !== findScript(config.scripts_dir, SMTPSVR_FILE)) {
+    if (SERVED_SCRIPTS[name] !== undefined) {
+      if (join(config.scripts_dir, file) !== findScript(config.scripts_dir, name)) {
         report.findings.push({
           level: "warning",
           file,

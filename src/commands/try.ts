@@ -7,12 +7,14 @@ import { decodeText, encodeText } from "../bytes.ts";
 import type { Config } from "../config/load.ts";
 import { createLog } from "../log.ts";
 import type { Edit } from "../message/edit.ts";
+import { readNotice } from "../message/notice.ts";
 import { MessageStore } from "../message/store.ts";
 import { errorEntry, type ScriptOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { Service } from "../serve/service.ts";
-import { verdictText } from "../smtp/decide.ts";
+import { Decisions, verdictText } from "../smtp/decide.ts";
+import { processNotice } from "../smtp/notice.ts";
 import { SmtpSession } from "../smtp/session.ts";
 import { CONTINUE, type Verdict } from "../smtp/verdict.ts";
 import { jsonEdit, jsonValue, showEdit, showValue } from "./show.ts";
@@ -25,11 +27,13 @@ export interface TryOptions {
   readonly helo: string;
   readonly user: string;
   readonly json: boolean;
+  /** The message is a notice of Postfix's, for ERRORS.LUA. */
+  readonly notice: boolean;
 }
 
 /**
  * Plays the session and prints it on standard output.
- * @returns exit code: 0 played, 1 a script failed, 2 the message cannot be read
+ * @returns exit code: 0 played, 1 a script failed, 2 the message cannot be read or is no notice
  */
 export async function tryMessage(config: Config, options: TryOptions): Promise<number> {
   let raw: Buffer;
@@ -42,7 +46,11 @@ export async function tryMessage(config: Config, options: TryOptions): Promise<n
     return 2;
   }
   const play = new Play(config, options);
-  const outcome = await play.run(raw);
+  const outcome = options.notice ? await play.runNotice(raw) : await play.run(raw);
+  if (outcome === undefined) {
+    process.stderr.write(`postlua: ${options.message}: no notice of Postfix's; try --from double-bounce\n`);
+    return 2;
+  }
   process.stdout.write(options.json ? `${JSON.stringify(outcome, undefined, 2)}\n` : "");
   return play.errors > 0 ? 1 : 0;
 }
@@ -98,6 +106,31 @@ class Play {
     return {
       verdict: recipients.length === 0 && !refused(verdict) ? "no recipient accepted" : verdictText(verdict),
       recipients,
+      edits: edits.map(jsonEdit),
+      steps: this.#steps,
+      printed: this.#printed.join(""),
+      errors: this.errors,
+    };
+  }
+
+  /** @returns undefined when the message is no notice */
+  async runNotice(raw: Buffer): Promise<object | undefined> {
+    const sender = encodeText(this.#options.from);
+    const recipients = this.#options.to.map(encodeText);
+    const store = MessageStore.fromBytes(raw);
+    const notice = readNotice(store, sender);
+    if (notice === undefined) return undefined;
+    const service = await this.#service();
+    const { log, output, scriptError } = service;
+    const id = service.newSessionId();
+    const decisions = new Decisions(log, output, scriptError, id);
+    const globals = { SessionID: id, QueueID: "" };
+    const mail = { sender, recipients, store, notice };
+    const { verdict, edits } = await processNotice(service, mail, { globals }, decisions);
+    this.#step(`notice (${notice.kind})`, verdict, edits);
+    return {
+      verdict: verdictText(verdict),
+      recipients: this.#options.to,
       edits: edits.map(jsonEdit),
       steps: this.#steps,
       printed: this.#printed.join(""),

@@ -31,6 +31,8 @@ export interface PostfixFacts {
   readonly relayTransport: string;
   /** Local part of the sender of notices to the postmaster. */
   readonly doubleBounceSender: string;
+  /** It shows a milter its notices (non_smtpd_milters, internal_mail_filter_classes). */
+  readonly showsNotices: boolean;
   /** Why Postfix could not be asked, "" when it could. */
   readonly problem: string;
 }
@@ -151,6 +153,7 @@ const NO_FACTS = {
   defaultTransport: "smtp",
   relayTransport: "relay",
   doubleBounceSender: "double-bounce",
+  showsNotices: true,
 };
 
 async function askPostfix(configDir: string): Promise<PostfixFacts> {
@@ -162,6 +165,8 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
     "default_transport",
     "relay_transport",
     "double_bounce_sender",
+    "non_smtpd_milters",
+    "internal_mail_filter_classes",
   ];
   try {
     const { stdout } = await promisify(execFile)("postconf", ["-c", configDir, "-x", ...names]);
@@ -175,6 +180,9 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
         .filter((range) => range !== "" && networkProblem(range) === undefined),
       defaultTransport: (values.get("default_transport") ?? "smtp").split(":")[0] ?? "smtp",
       relayTransport: (values.get("relay_transport") ?? "relay").split(":")[0] ?? "relay",
+      showsNotices:
+        (values.get("non_smtpd_milters") ?? "") !== "" &&
+        /\bbounce\b/.test(values.get("internal_mail_filter_classes") ?? ""),
       doubleBounceSender: values.get("double_bounce_sender") || NO_FACTS.doubleBounceSender,
       problem: "",
     };

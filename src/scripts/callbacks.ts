@@ -122,13 +122,15 @@ export const SMTPSVR_UNSERVED: Readonly<Record<string, string>> = {
 
 export interface ServedScript {
   readonly callbacks: Readonly<Record<string, CallbackDeclaration>>;
+  /** Callbacks of the manual that are never called, and why. */
+  readonly unserved?: Readonly<Record<string, string>>;
   /** What holds while the script is broken or switched off, for the log; undefined is the script_error setting. */
   readonly withoutIt?: string;
 }
 
 /** The scripts that are loaded and called. */
 export const SERVED_SCRIPTS: Readonly<Record<string, ServedScript>> = {
-  [SMTPSVR_FILE]: { callbacks: SMTPSVR },
+  [SMTPSVR_FILE]: { callbacks: SMTPSVR, unserved: SMTPSVR_UNSERVED },
   [ERRORS_FILE]: { callbacks: ERRORS, withoutIt: "notices stay as they are" },
 };
 

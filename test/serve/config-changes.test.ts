@@ -10,6 +10,7 @@ const FACTS = {
   defaultTransport: "smtp",
   relayTransport: "relay",
   doubleBounceSender: "double-bounce",
+  showsNotices: true,
   problem: "",
 };
 
