@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { decodeText, encodeText } from "../bytes.ts";
 import type { Config } from "../config/load.ts";
-import { createLog } from "../log.ts";
+import { createLog, type Log } from "../log.ts";
 import type { Edit } from "../message/edit.ts";
 import { readNotice } from "../message/notice.ts";
 import { MessageStore } from "../message/store.ts";
@@ -62,6 +62,8 @@ class Play {
   readonly #steps: unknown[] = [];
   readonly #printed: string[] = [];
   #calls: CallTrace[] = [];
+  /** What became of the signature, in the step that is played. */
+  #signature = "";
 
   constructor(config: Config, options: TryOptions) {
     this.#config = config;
@@ -85,7 +87,7 @@ class Play {
       for (const address of to) {
         const answer = this.#step(
           `RCPT TO:<${address}>`,
-          await session.rcptTo([encodeText(`<${address}>`)], false),
+          await session.rcptTo([encodeText(`<${address}>`)], undefined),
         );
         if (!refused(answer)) recipients.push(address);
       }
@@ -151,7 +153,13 @@ class Play {
         process.stdout.write(decodeText(errorEntry(error, place)).replace(/^(?=.)/gm, "    error: "));
       },
     };
-    const service = new Service(this.#config, helperModules(this.#config, log), log, output, {
+    const decisions: Log = {
+      ...log,
+      info: (event, { callback, result, detail } = {}) => {
+        if (event === "decision" && callback === "signature") this.#signature = `${result} ${detail}`.trim();
+      },
+    };
+    const service = new Service(this.#config, helperModules(this.#config, log), decisions, output, {
       trace: (call) => {
         this.#calls.push(call);
         if (!this.#options.json) process.stdout.write(showCall(call));
@@ -165,9 +173,12 @@ class Play {
     const calls = this.#calls;
     this.#calls = [];
     const text = verdictText(verdict);
+    const signature = this.#signature;
+    this.#signature = "";
     this.#steps.push({
       command,
       verdict: text,
+      ...(signature === "" ? {} : { signature }),
       calls: calls.map(({ callback, args, results, ms, error }) => ({
         callback,
         args: args.map(jsonValue),
@@ -178,6 +189,7 @@ class Play {
     });
     if (!this.#options.json) {
       process.stdout.write(`${command}: ${text}\n`);
+      if (signature !== "") process.stdout.write(`  signature: ${signature}\n`);
       for (const edit of edits) process.stdout.write(`  edit: ${showEdit(edit)}\n`);
     }
     return verdict;

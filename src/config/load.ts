@@ -29,6 +29,8 @@ export interface PostfixFacts {
   readonly myNetworks: readonly string[];
   readonly defaultTransport: string;
   readonly relayTransport: string;
+  /** Domains that Postfix receives mail for, lower case, as far as main.cf itself lists them. */
+  readonly ownDomains: readonly string[];
   /** Local part of the sender of notices to the postmaster. */
   readonly doubleBounceSender: string;
   /** It shows a milter its notices (non_smtpd_milters, internal_mail_filter_classes). */
@@ -152,9 +154,12 @@ const NO_FACTS = {
   myNetworks: ["127.0.0.0/8", "::1/128"],
   defaultTransport: "smtp",
   relayTransport: "relay",
+  ownDomains: [],
   doubleBounceSender: "double-bounce",
   showsNotices: true,
 };
+
+const DOMAIN_LISTS = ["mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"];
 
 async function askPostfix(configDir: string): Promise<PostfixFacts> {
   // postconf takes a second to find that out.
@@ -167,6 +172,7 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
     "double_bounce_sender",
     "non_smtpd_milters",
     "internal_mail_filter_classes",
+    ...DOMAIN_LISTS,
   ];
   try {
     const { stdout } = await promisify(execFile)("postconf", ["-c", configDir, "-x", ...names]);
@@ -183,6 +189,10 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
       showsNotices:
         (values.get("non_smtpd_milters") ?? "") !== "" &&
         /\bbounce\b/.test(values.get("internal_mail_filter_classes") ?? ""),
+      // What stands in tables is told at RCPT, or not at all.
+      ownDomains: DOMAIN_LISTS.flatMap((name) => (values.get(name) ?? "").split(/[\s,]+/))
+        .filter((domain) => /^[\w-][\w.-]*$/.test(domain))
+        .map((domain) => domain.toLowerCase()),
       doubleBounceSender: values.get("double_bounce_sender") || NO_FACTS.doubleBounceSender,
       problem: "",
     };

@@ -143,6 +143,15 @@ export const CONFIG = z.strictObject({
     })
     .prefault({})
     .describe("bounces, delay warnings and other notices"),
+  signature: z
+    .strictObject({
+      position: z
+        .enum(["end", "above_quote"])
+        .default("end")
+        .describe("where a signature goes: to the end of a text, or above the text that a reply quotes"),
+    })
+    .prefault({})
+    .describe("signatures from SIGNATURE.LUA"),
   http: z
     .strictObject({
       deny_networks: networks

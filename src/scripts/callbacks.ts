@@ -113,11 +113,21 @@ export const ERRORS: Readonly<Record<string, CallbackDeclaration>> = {
   ),
 };
 
-/** Callbacks of the manual that no listener of this version calls; `check` and the log say so. */
-export const SMTPSVR_UNSERVED: Readonly<Record<string, string>> = {
+const SMTPSVR_UNSERVED: Readonly<Record<string, string>> = {
   RBLResults: "block lists are not looked up yet, so it is never called",
   GetEHLOCapabilities: "a milter cannot change the EHLO answer, so it is never called",
   DoNOOP: "Postfix tells a milter nothing of NOOP, so it is never called",
+};
+
+export const SIGNATURE_FILE = "SIGNATURE.LUA";
+
+/** SIGNATURE.LUA (manual, "Signature Generation"; the subject is later VPOP3's). */
+export const SIGNATURE: Readonly<Record<string, CallbackDeclaration>> = {
+  GetSignature: declare("value", ["format", "authuser", "sender", "subject"], ["signature"]),
+};
+
+const SIGNATURE_UNSERVED: Readonly<Record<string, string>> = {
+  GetInternalSignature: "mail between local users gets no signature, so it is never called",
 };
 
 export interface ServedScript {
@@ -132,12 +142,12 @@ export interface ServedScript {
 export const SERVED_SCRIPTS: Readonly<Record<string, ServedScript>> = {
   [SMTPSVR_FILE]: { callbacks: SMTPSVR, unserved: SMTPSVR_UNSERVED },
   [ERRORS_FILE]: { callbacks: ERRORS, withoutIt: "notices stay as they are" },
+  [SIGNATURE_FILE]: { callbacks: SIGNATURE, unserved: SIGNATURE_UNSERVED, withoutIt: "no signatures" },
 };
 
 /** VPOP3's other scripts, which this version finds but does not call. */
 export const UNSERVED_SCRIPTS: readonly string[] = [
   "USER_REDIRECT.LUA",
-  "SIGNATURE.LUA",
   "PASSWORDCHECK.LUA",
   "RELAYOUT.LUA",
   "MXOUT.LUA",

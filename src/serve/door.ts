@@ -4,7 +4,9 @@ import type { SessionServices } from "../smtp/services.ts";
 import type { Verdict } from "../smtp/verdict.ts";
 
 export interface DoorServices extends SessionServices {
-  /** The transport that only relayed mail takes; undefined when Postfix's configuration does not tell it apart. */
+  /** The transport that mail for other hosts takes. */
+  readonly outgoingTransport: string;
+  /** The same; undefined when mail for Postfix's own domains may take it, too. */
   readonly relayingTransport: string | undefined;
   /** Whether any rule of the configuration can refuse without a script. */
   readonly hasRules: boolean;

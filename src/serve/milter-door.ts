@@ -27,7 +27,7 @@ import {
   SMFIP_HDR_LEADSPC,
 } from "../milter/protocol.ts";
 import type { MilterReply } from "../milter/reply.ts";
-import { ERRORS_FILE, SMTPSVR_FILE } from "../scripts/callbacks.ts";
+import { ERRORS_FILE, SIGNATURE_FILE, SMTPSVR_FILE } from "../scripts/callbacks.ts";
 import { errorsCallback } from "../scripts/errors.ts";
 import type { ScriptState } from "../scripts/loader.ts";
 import { SmtpSession } from "../smtp/session.ts";
@@ -43,13 +43,15 @@ const EDITS =
   SMFIF_CHGFROM |
   SMFIF_QUARANTINE;
 
+const SIGNATURE_EDITS = SMFIF_CHGBODY | SMFIF_CHGHDRS | SMFIF_ADDHDRS;
+
 /** One for a process: hands out a handler for each connection. */
 export function milterDoor(services: DoorServices): MilterFilter {
   const { hasRules } = services;
   const notices = wantsNotices(services);
   const seesRelaying = services.relayingTransport !== undefined;
   return {
-    needs: () => filterNeeds(services.script(SMTPSVR_FILE), hasRules, seesRelaying, notices),
+    needs: () => filterNeeds(services, { hasRules, seesRelaying, notices }),
     open: (context) => chosenAtConnect(services, context, notices),
   };
 }
@@ -63,10 +65,11 @@ function wantsNotices(services: DoorServices): boolean {
 
 /** What kind of mail a connection brings shows at CONNECT. Where nothing is to be done, the MTA need not go on. */
 function chosenAtConnect(services: DoorServices, context: MilterContext, notices: boolean): MilterHandler {
-  const state = services.script(SMTPSVR_FILE);
-  const { events } = filterNeeds(state, services.hasRules, false);
+  const { events } = filterNeeds(services, { hasRules: services.hasRules });
   const submissions = events.includes("mail");
-  const content = state.kind === "loaded" && state.loaded.callbacks.has("ProcessMessage");
+  const content =
+    defines(services.script(SMTPSVR_FILE), "ProcessMessage") ||
+    defines(services.script(SIGNATURE_FILE), "GetSignature");
   let chosen: MilterHandler | undefined;
   const handler = () => {
     // Without notices the MTA was asked for nothing more anyway.
@@ -93,17 +96,30 @@ function chosenAtConnect(services: DoorServices, context: MilterContext, notices
   };
 }
 
+/** What decides, beside the scripts, which events are of use. */
+export interface Circumstances {
+  /** A rule of the configuration can refuse. */
+  readonly hasRules?: boolean;
+  /** It shows at RCPT whether mail is relayed. */
+  readonly seesRelaying?: boolean;
+  /** Postfix's own mail is looked at, which cannot be told from other mail that early. */
+  readonly notices?: boolean;
+}
+
+function defines(state: ScriptState, callback: string): boolean {
+  return state.kind === "loaded" && state.loaded.callbacks.has(callback);
+}
+
 /**
- * What a script needs of the MTA. A broken script needs every verdict, so
- * that script_error reaches the client whatever it does. `notices`: Postfix's
- * own mail is looked at, which cannot be told from other mail that early.
+ * What the scripts need of the MTA. A broken SMTPSVR.LUA needs every verdict,
+ * so that script_error reaches the client whatever it does.
  */
 export function filterNeeds(
-  state: ScriptState,
-  hasRules: boolean,
-  seesRelaying: boolean,
-  notices = false,
+  services: Pick<DoorServices, "script">,
+  { hasRules = false, seesRelaying = false, notices = false }: Circumstances,
 ): FilterNeeds {
+  const state = services.script(SMTPSVR_FILE);
+  const signs = defines(services.script(SIGNATURE_FILE), "GetSignature");
   const loaded = state.kind === "loaded" ? state.loaded : undefined;
   const has = (...names: readonly string[]) => names.some((name) => loaded?.callbacks.has(name) === true);
   const rules = hasRules || state.kind === "broken";
@@ -123,10 +139,10 @@ export function filterNeeds(
     has("DoHELO", "GetMaxMessageSize", "DoRSET", "End") || rules,
     has("DoHELO", "GetMaxMessageSize"),
   );
-  want("mail", any || notices, any);
-  want("rcpt", envelope || relaying || notices, has("DoRCPTTO") || relaying);
+  want("mail", any || notices || signs, any);
+  want("rcpt", envelope || relaying || notices || signs, has("DoRCPTTO") || relaying);
   want("data", has("DoDATAStart"), true);
-  const content = notices || has("ProcessMessage", "GetMaxMessageSize");
+  const content = notices || signs || has("ProcessMessage", "GetMaxMessageSize");
   want("header", content, false);
   want("body", content, false);
   want("unknown", has("DoUnrecognised", "DoHELP"), true);
@@ -134,11 +150,10 @@ export function filterNeeds(
   return {
     events,
     quiet,
-    actions: notices
-      ? EDITS | SMFIF_CHGBODY
-      : has("DoMAILFROM", "DoRCPTTO", "DoDATAStart", "ProcessMessage")
-        ? EDITS
-        : 0,
+    actions:
+      (notices || has("DoMAILFROM", "DoRCPTTO", "DoDATAStart", "ProcessMessage") ? EDITS : 0) |
+      (notices ? SMFIF_CHGBODY : 0) |
+      (signs ? SIGNATURE_EDITS : 0),
     macros: {
       connect: ["j", "{daemon_name}"],
       helo: ["{tls_version}"],
@@ -154,8 +169,9 @@ export function filterNeeds(
 class SmtpMail implements MilterHandler {
   readonly #services: DoorServices;
   readonly #context: MilterContext;
-  readonly #keeps: boolean;
   readonly #goesOn: boolean;
+  /** Whether the message under way is kept; asked once its recipients are known. */
+  #keeps: boolean | undefined;
   #session: SmtpSession | undefined;
   #store: MessageStore | undefined;
   /** Bytes of the message so far, counted also where they are not kept. */
@@ -166,8 +182,6 @@ class SmtpMail implements MilterHandler {
     this.#services = services;
     this.#context = context;
     this.#goesOn = goesOn;
-    const state = services.script(SMTPSVR_FILE);
-    this.#keeps = state.kind === "loaded" && state.loaded.callbacks.has("ProcessMessage");
   }
 
   async connect(event: ConnectEvent): Promise<MilterReply> {
@@ -197,8 +211,7 @@ class SmtpMail implements MilterHandler {
   async rcpt(args: readonly string[]): Promise<MilterReply> {
     const session = this.#current();
     this.#learnQueueId();
-    const relayed = this.#context.macro("{rcpt_mailer}") === this.#services.relayingTransport;
-    return milterReply(await session.rcptTo(args, relayed));
+    return milterReply(await session.rcptTo(args, this.#relayed()));
   }
 
   async data(): Promise<MilterReply> {
@@ -212,16 +225,12 @@ class SmtpMail implements MilterHandler {
 
   header(name: Buffer, value: Buffer): undefined {
     this.#size += fieldBytes(name, value);
-    if (this.#keeps && this.#fits()) this.#message().addHeader(name, value);
+    if (this.#wanted() && this.#fits()) this.#message().addHeader(name, value);
   }
 
   body(chunk: Buffer): undefined {
-    if (!this.#keeps) {
-      this.#size += chunk.length;
-      return;
-    }
     this.#size += chunk.length;
-    if (this.#fits()) this.#message().addBody(chunk);
+    if (this.#wanted() && this.#fits()) this.#message().addBody(chunk);
   }
 
   async endOfMessage(): Promise<MessageReply> {
@@ -266,6 +275,18 @@ class SmtpMail implements MilterHandler {
     if (id !== undefined) this.#current().queueId = id;
   }
 
+  #relayed(): boolean | undefined {
+    const { outgoingTransport, relayingTransport } = this.#services;
+    const mailer = this.#context.macro("{rcpt_mailer}");
+    if (mailer !== undefined && mailer !== outgoingTransport) return false;
+    return mailer !== undefined && mailer === relayingTransport ? true : undefined;
+  }
+
+  #wanted(): boolean {
+    this.#keeps ??= this.#current().wantsMessage;
+    return this.#keeps;
+  }
+
   #message(): MessageStore {
     this.#store ??= new MessageStore({
       leadingSpace: (this.#context.steps & SMFIP_HDR_LEADSPC) !== 0,
@@ -282,6 +303,7 @@ class SmtpMail implements MilterHandler {
   #forgetMessage(): void {
     this.#store?.close();
     this.#store = undefined;
+    this.#keeps = undefined;
     this.#size = 0;
   }
 }

@@ -77,7 +77,10 @@ export class Service implements DoorServices {
   readonly scriptError: Config["script_error"];
   readonly maxMessageSize: number;
   readonly save: DoorServices["save"];
+  readonly ownDomains: ReadonlySet<string>;
+  readonly signature: DoorServices["signature"];
   readonly hasRules: boolean;
+  readonly outgoingTransport: string;
   readonly relayingTransport: string | undefined;
   readonly doubleBounceSender: string;
   readonly repeats: Repeats;
@@ -106,11 +109,14 @@ export class Service implements DoorServices {
     this.budgets = { callback: budgetOf(limits), message: budgetOf(limits, limits.message_wall_ms) };
     this.scriptError = config.script_error;
     this.maxMessageSize = facts.messageSizeLimit;
+    this.ownDomains = new Set(facts.ownDomains);
+    this.signature = config.signature;
     this.save = { directory: config.save_dir, overwrite: config.save_overwrite };
     this.hasRules = config.clients.length > 0 || !config.client_networks.includes("0.0.0.0/0");
     this.doubleBounceSender = facts.doubleBounceSender;
     this.repeats = new Repeats(config.errors.repeat_after * 1000);
     const { defaultTransport, relayTransport } = facts;
+    this.outgoingTransport = defaultTransport;
     this.relayingTransport = defaultTransport === relayTransport ? undefined : defaultTransport;
   }
 

@@ -14,6 +14,8 @@ export interface EnvelopeAddress {
   readonly parameters: Parameters;
   /** What the script made of the parameters, when it changed them. */
   changed: Parameters | undefined;
+  /** For a recipient: whether the MTA passes its mail on to another host; undefined when nobody told. */
+  readonly relayed: boolean | undefined;
 }
 
 export class Envelope {
@@ -29,13 +31,36 @@ export class Envelope {
   addresses(): string[] {
     return this.recipients.map((recipient) => recipient.address);
   }
+
+  /**
+   * Whether somebody outside gets the message when `edits` are carried out. Where the MTA did not say, a recipient
+   * is outside unless it has no domain, one of `ownDomains`, or that of a recipient which the MTA called its own.
+   */
+  leaves(edits: readonly Edit[], ownDomains: ReadonlySet<string>): boolean {
+    const told = new Map<string, boolean>();
+    const own = new Set(["", ...ownDomains]);
+    for (const { address, relayed } of this.recipients) {
+      if (relayed !== undefined) told.set(address, relayed);
+      if (relayed === false) own.add(domainOf(address));
+    }
+    const recipients = new Set(this.addresses());
+    for (const edit of edits) {
+      if (edit.kind === "deleteRecipient") recipients.delete(edit.address);
+      else if (edit.kind === "addRecipient") recipients.add(edit.address);
+    }
+    return [...recipients].some((address) => told.get(address) ?? !own.has(domainOf(address)));
+  }
+}
+
+function domainOf(address: string): string {
+  return address.slice(address.lastIndexOf("@") + 1 || address.length).toLowerCase();
 }
 
 /**
  * An address as MAIL or RCPT carries it: `args[0]` is "<a@b>" or "a@b", the
  * rest are ESMTP parameters, KEY or KEY=value (RFC 5321 section 4.1.1.11).
  */
-export function envelopeAddress(args: readonly string[]): EnvelopeAddress {
+export function envelopeAddress(args: readonly string[], relayed?: boolean): EnvelopeAddress {
   const [raw = ""] = args;
   const bare = /^<(.*)>$/s.exec(raw);
   const parameters = new Map<string, string>();
@@ -49,6 +74,7 @@ export function envelopeAddress(args: readonly string[]): EnvelopeAddress {
     address: bare === null ? raw : (bare[1] ?? ""),
     parameters,
     changed: undefined,
+    relayed,
   };
 }
 

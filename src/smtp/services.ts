@@ -2,6 +2,7 @@
 import type { Config } from "../config/load.ts";
 import type { Log } from "../log.ts";
 import type { LuaEngine } from "../lua/engine.ts";
+import type { SignaturePosition } from "../message/signature-place.ts";
 import type { ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
 import type { Budgets, CallTrace } from "../scripts/smtpsvr.ts";
@@ -21,6 +22,9 @@ export interface SessionServices {
   readonly save: { readonly directory: string; readonly overwrite: boolean };
   /** Notices sent lately. */
   readonly repeats: Repeats;
+  /** Domains of the MTA's own, as far as its configuration lists them; lower case. */
+  readonly ownDomains: ReadonlySet<string>;
+  readonly signature: { readonly position: SignaturePosition };
   /** A script as it is loaded now, such as "SMTPSVR.LUA". */
   script(name: string): ScriptState;
   /** Told of every call of a callback, when it is over. */

@@ -19,6 +19,7 @@ import { Envelope, envelopeAddress } from "./envelope.ts";
 import { processMessage } from "./process.ts";
 import { reply } from "./reply.ts";
 import type { SessionServices } from "./services.ts";
+import { signMessage, signs } from "./sign.ts";
 import { CONTINUE, type MessageResult, refuse, type Verdict } from "./verdict.ts";
 
 const ACCESS_DENIED = refuse(reply(554, "5.7.1", "Access denied"));
@@ -62,6 +63,12 @@ export class SmtpSession {
   /** The most bytes a message may have now; 0 is no limit. Drivers may stop keeping bytes beyond it. */
   get maxMessageSize(): number {
     return this.#maxSize;
+  }
+
+  /** Whether anything here looks at the message itself. Known when its recipients are. */
+  get wantsMessage(): boolean {
+    if (this.#script?.has("ProcessMessage") === true) return true;
+    return this.#envelope !== undefined && signs(this.#services, this.globals, this.#envelope);
   }
 
   set queueId(id: string) {
@@ -128,15 +135,15 @@ export class SmtpSession {
 
   /**
    * RCPT TO. `relayed` is whether the MTA would pass mail for this recipient
-   * on to another host, false where the driver cannot tell.
+   * on to another host, undefined where the driver cannot tell.
    */
-  rcptTo(args: readonly string[], relayed: boolean): Promise<Verdict> {
+  rcptTo(args: readonly string[], relayed: boolean | undefined): Promise<Verdict> {
     return this.#turn(async () => {
       if (this.#refusal.kind !== "continue") return this.#refusal;
-      const recipient = envelopeAddress(args);
+      const recipient = envelopeAddress(args, relayed);
       const envelope = this.#envelope;
       const script = this.#script;
-      if (relayed && this.#relayingWithdrawn()) return this.#rule("RCPT", RELAY_DENIED);
+      if (relayed === true && this.#relayingWithdrawn()) return this.#rule("RCPT", RELAY_DENIED);
       const verdict = await this.#ask("DoRCPTTO", async () => {
         if (script === undefined) return CONTINUE;
         const { data, address, parameters } = recipient;
@@ -145,7 +152,7 @@ export class SmtpSession {
         return this.#read("DoRCPTTO", answer.text);
       });
       if (verdict.kind !== "continue") return verdict;
-      if (relayed && this.#relayingWithdrawn()) return this.#rule("RCPT", RELAY_DENIED);
+      if (relayed === true && this.#relayingWithdrawn()) return this.#rule("RCPT", RELAY_DENIED);
       envelope?.recipients.push(recipient);
       return CONTINUE;
     });
@@ -193,7 +200,11 @@ export class SmtpSession {
           this.#decisions,
         );
         const denied = outcome.verdict.kind === "continue" ? this.#access() : outcome.verdict;
-        return denied.kind === "continue" ? outcome : only(denied);
+        if (denied.kind !== "continue") return only(denied);
+        const signature = signs(this.#services, this.globals, envelope)
+          ? await signMessage(this.#services, this.#context, envelope, store, outcome.edits, this.#decisions)
+          : [];
+        return { verdict: CONTINUE, edits: [...outcome.edits, ...signature] };
       } catch (error) {
         const verdict = this.#fail(error);
         this.#decisions.record(this.#name(), "ProcessMessage", verdictText(verdict), since);

@@ -26,7 +26,7 @@ export async function playSubmission(session: SmtpSession, mail: Submission): Pr
     () => session.start(),
     () => session.helo(mail.hostname, true),
     () => session.mailFrom([`<${mail.sender}>`], ""),
-    ...mail.recipients.map((address) => () => session.rcptTo([`<${address}>`], false)),
+    ...mail.recipients.map((address) => () => session.rcptTo([`<${address}>`], undefined)),
     () => session.dataStart(),
   ];
   for (const step of steps) {

@@ -9,6 +9,7 @@ const FACTS = {
   myNetworks: [],
   defaultTransport: "smtp",
   relayTransport: "relay",
+  ownDomains: [],
   doubleBounceSender: "double-bounce",
   showsNotices: true,
   problem: "",

@@ -2,9 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScriptError } from "../../src/lua/errors.ts";
 import type { LuaScript } from "../../src/lua/script.ts";
-import { SMTPSVR } from "../../src/scripts/callbacks.ts";
+import { SMFIF_ADDHDRS, SMFIF_CHGBODY, SMFIF_CHGHDRS } from "../../src/milter/protocol.ts";
+import { SIGNATURE_FILE, SMTPSVR, SMTPSVR_FILE } from "../../src/scripts/callbacks.ts";
 import type { ScriptState } from "../../src/scripts/loader.ts";
 import { filterNeeds } from "../../src/serve/milter-door.ts";
+
+const ABSENT: ScriptState = { kind: "absent" };
 
 function scriptWith(callbacks: readonly string[], words: readonly string[] = []): ScriptState {
   const script = { name: "SMTPSVR.LUA" } as LuaScript;
@@ -12,9 +15,14 @@ function scriptWith(callbacks: readonly string[], words: readonly string[] = [])
   return { kind: "loaded", loaded: { script, callbacks: new Set(callbacks), mentions } };
 }
 
+function scripts(smtpsvr: ScriptState, signature: ScriptState = ABSENT) {
+  const states: Record<string, ScriptState> = { [SMTPSVR_FILE]: smtpsvr, [SIGNATURE_FILE]: signature };
+  return { script: (name: string) => states[name] ?? ABSENT };
+}
+
 /** Events that wait for an answer are in capitals, quiet ones are not. */
-function wanted(state: ScriptState, hasRules = false, seesRelaying = true): string {
-  const needs = filterNeeds(state, hasRules, seesRelaying);
+function wanted(state: ScriptState, hasRules = false, signature: ScriptState = ABSENT): string {
+  const needs = filterNeeds(scripts(state, signature), { hasRules, seesRelaying: true });
   return needs.events.map((event) => (needs.quiet.includes(event) ? event : event.toUpperCase())).join(" ");
 }
 
@@ -54,7 +62,19 @@ test("a broken script is asked at every step that can refuse", () => {
 });
 
 test("edits are asked for only by scripts that can make some", () => {
-  assert.equal(filterNeeds(scriptWith(["Start", "DoHELO", "End"]), false, true).actions, 0);
-  assert.notEqual(filterNeeds(scriptWith(["ProcessMessage"]), false, true).actions, 0);
-  assert.notEqual(filterNeeds(scriptWith(["DoDATAStart"]), false, true).actions, 0);
+  const actions = (...callbacks: readonly string[]) =>
+    filterNeeds(scripts(scriptWith(callbacks)), { seesRelaying: true }).actions;
+  assert.equal(actions("Start", "DoHELO", "End"), 0);
+  assert.notEqual(actions("ProcessMessage"), 0);
+  assert.notEqual(actions("DoDATAStart"), 0);
+  assert.equal(actions("ProcessMessage") & SMFIF_CHGBODY, 0);
+});
+
+test("only a signature script needs the message for itself, and to change its body", () => {
+  const signature = scriptWith(["GetSignature"]);
+  assert.equal(wanted(ABSENT, false, signature), "CONNECT mail rcpt header body");
+  assert.equal(wanted(scriptWith(["DoRCPTTO"]), false, signature), "CONNECT MAIL RCPT header body");
+  assert.equal(wanted(ABSENT, false, scriptWith(["Other"])), "CONNECT");
+  const { actions } = filterNeeds(scripts(ABSENT, signature), { seesRelaying: true });
+  assert.equal(actions, SMFIF_CHGBODY | SMFIF_CHGHDRS | SMFIF_ADDHDRS);
 });

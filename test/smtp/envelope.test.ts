@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Edit } from "../../src/message/edit.ts";
 import { Envelope, envelopeAddress, parameterEdits } from "../../src/smtp/envelope.ts";
 
 const ADDRESSES: [args: string[], address: string, parameters: [string, string][]][] = [
@@ -77,3 +78,43 @@ test("a parameter value that could break the command is left out", () => {
     { kind: "changeSender", address: "s@x", parameters: "RET=HDRS" },
   ]);
 });
+
+const add = (address: string): Edit => ({ kind: "addRecipient", address, parameters: "" });
+const remove = (address: string): Edit => ({ kind: "deleteRecipient", address });
+const LEAVING: [name: string, told: [string, boolean | undefined][], edits: Edit[], leaves: boolean][] = [
+  ["to ours alone", [["a@ours", false]], [], false],
+  [
+    "to others, too",
+    [
+      ["a@ours", false],
+      ["b@theirs", true],
+    ],
+    [],
+    true,
+  ],
+  ["nobody told", [["a@theirs", undefined]], [], true],
+  ["nobody told, but it is listed", [["a@Listed", undefined]], [], false],
+  ["told otherwise than listed", [["a@listed", true]], [], true],
+  [
+    "the one outside is removed",
+    [
+      ["a@ours", false],
+      ["b@theirs", true],
+    ],
+    [remove("b@theirs")],
+    false,
+  ],
+  ["removed and added again", [["b@theirs", true]], [remove("b@theirs"), add("b@theirs")], true],
+  ["somebody unknown is added", [["a@ours", false]], [add("c@theirs")], true],
+  ["somebody of the same domain is added", [["a@ours", false]], [add("c@OURS")], false],
+  ["somebody without a domain is added", [["a@ours", false]], [add("joe")], false],
+  ["nobody is left", [["b@theirs", true]], [remove("b@theirs")], false],
+];
+
+for (const [name, told, edits, leaves] of LEAVING) {
+  test(`mail ${leaves ? "leaves" : "stays"}: ${name}`, () => {
+    const made = new Envelope(envelopeAddress(["<s@ours>"]));
+    made.recipients.push(...told.map(([address, relayed]) => envelopeAddress([`<${address}>`], relayed)));
+    assert.equal(made.leaves(edits, new Set(["listed"])), leaves);
+  });
+}

@@ -94,7 +94,7 @@ ${this.#conversation.config}`;
         this.#errors += errorEntry(error, place);
       },
     };
-    const facts = { ...config.facts, messageSizeLimit: Number(limit) };
+    const facts = { ...config.facts, messageSizeLimit: Number(limit), ownDomains: OWN_DOMAINS };
     const service = new Service({ ...config, facts }, helperModules(config, log), log, output);
     await service.load();
     return service;
@@ -102,6 +102,8 @@ ${this.#conversation.config}`;
 }
 
 const HOST = "mx.example.test";
+/** Of the private Postfix. */
+const OWN_DOMAINS = ["example.test", "mx.example.test"];
 
 class Player {
   readonly #file: string;
@@ -214,7 +216,7 @@ class Player {
       }
       case "RCPT":
         if (this.#sender === undefined) return this.#say("503 5.5.1 Error: need MAIL command");
-        if (this.#answer(await session.rcptTo(args, false), "250 2.1.5 Ok")) return;
+        if (this.#answer(await session.rcptTo(args, isElsewhere(args[0] ?? "")), "250 2.1.5 Ok")) return;
         this.#recipients.push((args[0] ?? "").replace(/[<>]/g, ""));
         return;
       case "DATA":
@@ -252,4 +254,9 @@ class Player {
     const delivered = applyEdits(store, sender, this.#recipients, edits);
     if (delivered.recipients.length > 0) this.#deliver(delivered);
   }
+}
+
+function isElsewhere(recipient: string): boolean {
+  const [, domain = ""] = /@([^@>]*)>?$/.exec(recipient) ?? [];
+  return !OWN_DOMAINS.includes(domain.toLowerCase());
 }

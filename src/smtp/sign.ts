@@ -1,0 +1,137 @@
+/**
+ * The last step at the end of a message: mail from a local user to somebody
+ * outside gets what GetSignature returns. A script that fails means no
+ * signature, never a refusal; it stands in both logs.
+ */
+import { ScriptError } from "../lua/errors.ts";
+import type { Edit } from "../message/edit.ts";
+import { decodedSubject } from "../message/header-text.ts";
+import { structure } from "../message/mime.ts";
+import {
+  insertSignature,
+  planSignature,
+  type SignaturePlan,
+  type SignatureResult,
+  type SignatureTexts,
+} from "../message/signature.ts";
+import type { MessageStore } from "../message/store.ts";
+import { SIGNATURE_FILE } from "../scripts/callbacks.ts";
+import type { LoadedScript } from "../scripts/loader.ts";
+import { type SignatureAnswer, SignatureScript } from "../scripts/signature.ts";
+import type { SmtpGlobals } from "../scripts/smtpsvr.ts";
+import type { Decisions } from "./decide.ts";
+import type { Envelope } from "./envelope.ts";
+import type { SessionServices } from "./services.ts";
+
+/** Edits of these fields change what a text is: the message that was looked at is no longer the one that is sent. */
+const MIME_FIELDS = /^(content-type|content-transfer-encoding|mime-version)$/i;
+
+/** What the MTA keeps beside a message counts against its size limit, too: envelope, trace, line records. */
+const ROOM_BYTES = 4096;
+const ROOM_BYTES_A_RECIPIENT = 512;
+const ROOM_SHARE = 0.01;
+
+interface Owner {
+  readonly globals: Readonly<SmtpGlobals>;
+}
+
+/** Whether the message is from somebody whose mail is signed. Reports, which have no sender, never are. */
+export function signs(
+  services: SessionServices,
+  globals: Readonly<SmtpGlobals>,
+  envelope: Envelope,
+): boolean {
+  if (scriptOf(services) === undefined || envelope.sender.address === "") return false;
+  return globals.AuthUser !== "" || globals.LocalClientAddress;
+}
+
+/** `edits` are what the steps before have decided. @returns what has to be done after them */
+export async function signMessage(
+  services: SessionServices,
+  context: Owner,
+  envelope: Envelope,
+  store: MessageStore,
+  edits: readonly Edit[],
+  decisions: Decisions,
+): Promise<readonly Edit[]> {
+  const loaded = scriptOf(services);
+  if (loaded === undefined || !envelope.leaves(edits, services.ownDomains)) return [];
+  const since = performance.now();
+  const conclude = (result: string, detail: string) =>
+    decisions.record("", "signature", result, since, detail);
+  const changed = edits.find((edit) => "name" in edit && MIME_FIELDS.test(edit.name));
+  if (changed !== undefined && "name" in changed) {
+    conclude("none", `ProcessMessage has changed ${changed.name}`);
+    return [];
+  }
+  const plan = planSignature(store, structure(store));
+  if (plan.formats.length === 0) {
+    conclude("none", reasons(plan));
+    return [];
+  }
+  const texts = await ask(services, loaded, context, plan, envelope, store, decisions);
+  if (texts.PLAIN === "" && texts.HTML === "") return [];
+  const room = ROOM_BYTES + ROOM_BYTES_A_RECIPIENT * envelope.recipients.length + store.size * ROOM_SHARE;
+  const limit = services.maxMessageSize;
+  const result = insertSignature(store, plan, texts, {
+    position: services.signature.position,
+    maxBytes: limit === 0 ? 0 : Math.max(1, limit - room),
+  });
+  const into = result.changed.map(({ path, how }) => (how === "" ? path : `${path} (now ${how})`));
+  conclude(into.length === 0 ? "none" : `put into ${into.join(", ")}`, reasons(result));
+  return result.edits;
+}
+
+function scriptOf(services: SessionServices): LoadedScript | undefined {
+  const state = services.script(SIGNATURE_FILE);
+  return state.kind === "loaded" && state.loaded.callbacks.has("GetSignature") ? state.loaded : undefined;
+}
+
+/** Calls GetSignature once for each format, in a fresh environment. Where the top level fails there is nothing to call. */
+async function ask(
+  services: SessionServices,
+  loaded: LoadedScript,
+  context: Owner,
+  plan: SignaturePlan,
+  envelope: Envelope,
+  store: MessageStore,
+  decisions: Decisions,
+): Promise<SignatureTexts> {
+  const texts = { PLAIN: "", HTML: "" };
+  const { engine, budgets, trace } = services;
+  const script = new SignatureScript(engine, loaded, { globals: context.globals }, budgets, trace);
+  const facts = {
+    authUser: context.globals.AuthUser,
+    sender: envelope.sender.address,
+    subject: decodedSubject(store.headers),
+  };
+  try {
+    for (const [n, format] of plan.formats.entries()) {
+      const since = performance.now();
+      let result: string;
+      try {
+        if (n === 0) await script.load();
+        const answer = await script.signature(format, facts);
+        if (answer.kind === "text") texts[format] = answer.text;
+        result = answerText(answer);
+      } catch (error) {
+        if (!(error instanceof ScriptError)) throw error;
+        decisions.failed(error);
+        result = "failed, no signature";
+      }
+      decisions.record(script.name, "GetSignature", `${format}: ${result}`, since);
+    }
+  } finally {
+    script.close();
+  }
+  return texts;
+}
+
+function answerText(answer: SignatureAnswer): string {
+  if (answer.kind === "text") return `${answer.text.length} bytes`;
+  return answer.kind === "blank" ? "<blank>" : "none";
+}
+
+function reasons({ left }: Pick<SignatureResult, "left">): string {
+  return left.map(({ path, why }) => (path === "" ? why : `${path}: ${why}`)).join("; ");
+}
