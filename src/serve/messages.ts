@@ -40,8 +40,8 @@ export type ToWorker =
   | { readonly type: "scripts"; readonly scripts: GivenScripts }
   /** Compile it, run its top level once, answer "tried". */
   | { readonly type: "try"; readonly candidate: ScriptCandidate }
-  /** `id` is acknowledged with "taken"; until then the primary keeps its own copy of the socket. */
-  | { readonly type: "connection"; readonly id: number; readonly transport: Transport }
+  /** Acknowledged with "taken"; until then the primary keeps its own copy of the socket, and sends no other. */
+  | { readonly type: "connection"; readonly transport: Transport }
   | { readonly type: "stop"; readonly timeoutMs: number };
 
 /** A script's failure, for LUAERRORS.LOG and the status. */
@@ -74,7 +74,7 @@ export interface Figures {
 
 export type ToPrimary =
   | { readonly type: "ready" }
-  | { readonly type: "taken"; readonly id: number }
+  | { readonly type: "taken" }
   | { readonly type: "tried"; readonly callbacks: readonly string[]; readonly problem?: ScriptProblem }
   | { readonly type: "print"; readonly text: string }
   | { readonly type: "scriptError"; readonly error: ReportedError }

@@ -3,8 +3,9 @@
  * accepted sockets. It runs no Lua and knows no protocol.
  *
  * A socket stays with the primary until its worker has acknowledged it; when
- * that worker dies first another gets it, and while there is none it waits, so
- * that no connection is lost.
+ * that worker dies first another gets it, so that no connection is lost. A
+ * worker gets the next socket when it has acknowledged the last, so that a
+ * worker that is stuck or stopped keeps no more than one of them waiting.
  */
 import type { Socket } from "node:net";
 import type { Transport } from "../milter/filter.ts";
@@ -31,8 +32,8 @@ const STOP_GRACE_MS = 2_000;
 export class WorkerPool {
   readonly #options: PoolOptions;
   readonly #workers = new Set<WorkerProcess>();
-  /** Accepted, and no worker ready yet. */
-  #waiting: Waiting[] = [];
+  /** Accepted, and no worker free to take them. */
+  readonly #waiting: Waiting[] = [];
   readonly #backoff = new Backoff();
   readonly #restarts = new Set<NodeJS.Timeout>();
   #look: NodeJS.Timeout | undefined;
@@ -57,7 +58,7 @@ export class WorkerPool {
   /** Connections that no worker has acknowledged. */
   get pending(): number {
     let pending = this.#waiting.length;
-    for (const worker of this.#workers) pending += worker.unacknowledged.size;
+    for (const { handed } of this.#workers) if (handed !== undefined) pending++;
     return pending;
   }
 
@@ -74,11 +75,13 @@ export class WorkerPool {
     return ready;
   }
 
-  /** Gives a connection, its socket paused, to the worker that has least to acknowledge. */
+  /** Gives a connection, its socket paused, to the next worker that is free to take it. */
   accept(socket: Socket, transport: Transport): void {
     // Without a listener an error would end the process; the worker meets it, too.
     socket.on("error", () => {});
-    this.#dispatch({ id: ++this.#connections, socket, transport });
+    this.#connections++;
+    this.#waiting.push({ socket, transport });
+    this.#dispatch();
   }
 
   /** Says something to every worker that has had its first message. */
@@ -113,34 +116,36 @@ export class WorkerPool {
     );
     this.#workers.add(worker);
     void this.#options.init().then((message) => worker.tell(message));
-    void worker.exited.then(() => this.#exited(worker));
+    void worker.gone.then((death) => this.#gone(worker, death));
   }
 
   #hear(worker: WorkerProcess, message: ToPrimary): void {
     switch (message.type) {
       case "taken":
-        worker.unacknowledged.get(message.id)?.socket.destroy();
-        worker.unacknowledged.delete(message.id);
+        worker.handed?.socket.destroy();
+        worker.handed = undefined;
+        this.#dispatch();
         break;
       case "ready":
         worker.ready = true;
         if (this.#stopping) this.#end(worker, 0);
         this.#firstReady();
-        this.#redispatch();
+        this.#dispatch();
         break;
       default:
         this.#options.hear(worker, message);
     }
   }
 
-  #exited(worker: WorkerProcess): void {
+  #gone(worker: WorkerProcess, death: Death): void {
     this.#workers.delete(worker);
     const restartMs = this.#stopping ? undefined : this.#restart(worker);
-    if (this.#stopping) for (const { socket } of worker.unacknowledged.values()) socket.destroy();
-    else this.#waiting.push(...worker.unacknowledged.values());
-    worker.unacknowledged.clear();
-    this.#redispatch();
-    void worker.gone.then((death) => this.#options.died(worker, death, restartMs));
+    const { handed } = worker;
+    worker.handed = undefined;
+    if (this.#stopping) handed?.socket.destroy();
+    else if (handed !== undefined) this.#waiting.unshift(handed);
+    this.#dispatch();
+    this.#options.died(worker, death, restartMs);
   }
 
   #restart(worker: WorkerProcess): number {
@@ -157,31 +162,23 @@ export class WorkerPool {
     return delayMs;
   }
 
-  #redispatch(): void {
-    for (const connection of this.#waiting.splice(0)) this.#dispatch(connection);
-  }
-
-  #dispatch(connection: Waiting): void {
-    const worker = this.#choose();
-    if (worker === undefined) {
-      this.#waiting.push(connection);
-      return;
+  #dispatch(): void {
+    while (this.#waiting.length > 0) {
+      const worker = this.#free();
+      if (worker === undefined) return;
+      const connection = this.#waiting.shift() as Waiting;
+      worker.handed = connection;
+      worker.tell({ type: "connection", transport: connection.transport }, connection.socket);
     }
-    worker.unacknowledged.set(connection.id, connection);
-    const { id, transport } = connection;
-    worker.tell({ type: "connection", id, transport }, connection.socket);
   }
 
-  /** In turn, but a worker that is stuck or stopped, and so acknowledges nothing, gets no more than its first. */
-  #choose(): WorkerProcess | undefined {
-    let best: WorkerProcess | undefined;
+  /** The workers in turn. */
+  #free(): WorkerProcess | undefined {
     const workers = [...this.#workers];
-    const start = this.#next++;
     for (let n = 0; n < workers.length; n++) {
-      const worker = workers[(start + n) % workers.length] as WorkerProcess;
-      if (!worker.ready || worker.stopping) continue;
-      if (best === undefined || worker.unacknowledged.size < best.unacknowledged.size) best = worker;
+      const worker = workers[this.#next++ % workers.length] as WorkerProcess;
+      if (worker.ready && !worker.stopping && worker.handed === undefined) return worker;
     }
-    return best;
+    return undefined;
   }
 }

@@ -82,7 +82,7 @@ export class Trial {
     process.tell(this.#options.init());
     this.#process = process;
     this.#look = setInterval(() => process.look(performance.now()), LOOK_MS);
-    void process.exited.then(() => {
+    void process.gone.then(() => {
       if (this.#process === process) this.close();
     });
     return process;

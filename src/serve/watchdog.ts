@@ -8,7 +8,7 @@
  * thread, the watchdog itself. It never waits for the main thread.
  */
 import { writeSync } from "node:fs";
-import { isMainThread, Worker, workerData } from "node:worker_threads";
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { BLACK_BOX_FD, type BlackBoxLine } from "./black-box.ts";
 import { emergencyLine } from "./emergency-log.ts";
 import { type Place, type Vital, VitalReader } from "./vital.ts";
@@ -32,8 +32,11 @@ const LOOKS = 20;
 const SHORTEST_LOOK_MS = 20;
 const LONGEST_LOOK_MS = 250;
 
-/** Starts the thread and the heartbeat of the calling (main) thread. The process ends when the thread fails. */
-export function startWatchdog(vital: Vital, settings: WatchdogSettings): void {
+/**
+ * Starts the thread and the heartbeat of the calling (main) thread; resolves when the thread watches. The process
+ * ends when it fails.
+ */
+export function startWatchdog(vital: Vital, settings: WatchdogSettings): Promise<void> {
   const thread = new Worker(new URL(import.meta.url), {
     workerData: { postluaWatchdog: settings, shared: vital.shared } satisfies ThreadData,
     execArgv: [],
@@ -45,8 +48,13 @@ export function startWatchdog(vital: Vital, settings: WatchdogSettings): void {
     process.stderr.write(`postlua: the watchdog thread failed: ${error.stack}\n`);
     process.exit(70);
   });
-  thread.unref();
   setInterval(() => vital.beat(), lookMs(settings.silenceMs)).unref();
+  return new Promise((resolve) => {
+    thread.once("message", () => {
+      thread.unref();
+      resolve();
+    });
+  });
 }
 
 function lookMs(silenceMs: number): number {
@@ -143,5 +151,6 @@ function megabytes(bytes: number): number {
 }
 
 if (!isMainThread && (workerData as Partial<ThreadData> | null)?.postluaWatchdog !== undefined) {
+  parentPort?.postMessage("watching");
   watch(workerData as ThreadData);
 }

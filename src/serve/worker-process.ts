@@ -18,7 +18,6 @@ import { Silence } from "./watchdog.ts";
 
 /** An accepted socket that nobody has acknowledged. */
 export interface Waiting {
-  readonly id: number;
   readonly socket: Socket;
   readonly transport: Transport;
 }
@@ -49,13 +48,13 @@ export interface Death {
   readonly livedMs: number;
 }
 
-/** A busy machine starts programs slowly, and threads in them. */
+/** Until its watchdog runs: a busy machine starts programs slowly. */
 const START_MS = 60_000;
-const THREAD_MS = 5_000;
 
 export class WorkerProcess {
   readonly startedAt = performance.now();
-  readonly unacknowledged = new Map<number, Waiting>();
+  /** The socket that it has been given and has not acknowledged. */
+  handed: Waiting | undefined;
   /** It has its scripts and takes connections. */
   ready = false;
   /** It was told to stop. */
@@ -67,9 +66,10 @@ export class WorkerProcess {
   readonly #silence: Silence;
   #alive = false;
   #killedFor: { cause: DeathCause; detail: string } | undefined;
-  /** Resolves when the process is gone; it cannot touch its sockets any more. */
-  readonly exited: Promise<void>;
-  /** Resolves when everything it wrote has been read, too. */
+  /**
+   * Resolves when the process is gone and all that it said has been heard: what it has not taken, it never will.
+   * (Not so at "exit"; and "disconnect" does not come when a socket was on its way.)
+   */
   readonly gone: Promise<Death>;
 
   /** `tickMs` is how often look() will be called. */
@@ -90,11 +90,6 @@ export class WorkerProcess {
     let failure = "";
     child.on("error", (error) => {
       failure = error.message;
-    });
-    this.exited = new Promise((resolve) => {
-      child.once("exit", () => resolve());
-      // A process that could not be started never exits.
-      child.once("error", () => child.pid === undefined && resolve());
     });
     this.gone = new Promise((resolve) => {
       child.once("close", (code, signal) => resolve(this.#death(code, signal, failure)));
@@ -124,7 +119,7 @@ export class WorkerProcess {
   /** Called every tick. Kills the process when it has been silent too long or holds too much memory. */
   look(now: number): void {
     const silentMs = this.#silence.tick(now);
-    const limitMs = Math.max(this.#settings.silenceMs, this.#alive ? 0 : this.ready ? THREAD_MS : START_MS);
+    const limitMs = Math.max(this.#settings.silenceMs, this.#alive || this.ready ? 0 : START_MS);
     if (silentMs > limitMs) this.kill("silent", `no sign of life for ${Math.round(silentMs)} ms`);
     const megabytes = Math.round(this.memory() / 1024 / 1024);
     if (megabytes > this.#settings.memoryMb) {

@@ -50,7 +50,7 @@ export function runWorker(options: WorkerOptions = {}): void {
       case "try":
         return void worker.try(message.candidate);
       case "connection":
-        return worker.take(message.id, message.transport, socket);
+        return worker.take(message.transport, socket);
       case "stop":
         return void worker.stop(message.timeoutMs);
     }
@@ -93,9 +93,10 @@ class Worker {
     this.use(scripts);
     if (!first) return;
     const { silenceMs, memoryMb } = processLimits(config);
-    startWatchdog(this.#vital, { silenceMs, maxBytes: memoryMb * 1024 * 1024, text });
     setInterval(() => void this.#report(), FIGURES_MS).unref();
-    void tell({ type: "ready" }).then(keepCode);
+    void startWatchdog(this.#vital, { silenceMs, maxBytes: memoryMb * 1024 * 1024, text })
+      .then(() => tell({ type: "ready" }))
+      .then(keepCode);
   }
 
   /** For connections that begin from now on. */
@@ -119,13 +120,13 @@ class Worker {
     }
   }
 
-  take(id: number, transport: Transport, socket: Socket | undefined): void {
+  take(transport: Transport, socket: Socket | undefined): void {
     if (this.#stopping) {
       socket?.destroy();
       return;
     }
     // Nothing is read before the acknowledgement has left: should this process die, the next one finds every byte.
-    void tell({ type: "taken", id }).then(() => this.#serve(transport, socket));
+    void tell({ type: "taken" }).then(() => this.#serve(transport, socket));
   }
 
   async stop(timeoutMs: number): Promise<void> {

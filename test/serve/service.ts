@@ -125,6 +125,8 @@ export async function start(context: TestContext, options: StartOptions): Promis
   });
   const running = new Running(service);
   context.after(async () => {
+    const { passed } = context as TestContext & { readonly passed: boolean };
+    if (!passed) for (const line of service.lines) context.diagnostic(JSON.stringify(line));
     running.close();
     await service.stop();
     scratch.remove();

@@ -4,7 +4,7 @@ import { startWatchdog } from "../../src/serve/watchdog.ts";
 
 const MB = 1024 * 1024;
 const vital = new Vital();
-startWatchdog(vital, {
+await startWatchdog(vital, {
   // Long enough for a busy machine to give the main thread its turn.
   silenceMs: process.argv[2] === "busy" ? 1_200 : 400,
   maxBytes: process.argv[2] === "memory" ? 250 * MB : 4096 * MB,
@@ -16,11 +16,7 @@ vital.at(17);
 const kept: Buffer[] = [];
 switch (process.argv[2]) {
   case "spin":
-    // The thread must be up: starting it takes the event loop.
-    setTimeout(() => {
-      for (;;);
-    }, 300);
-    break;
+    for (;;);
   case "memory":
     setInterval(() => kept.push(Buffer.alloc(8 * MB, 1)), 10);
     break;

@@ -15,7 +15,7 @@ function DoRCPTTO() return "550 5.7.1 alive" end
 `;
 const CLOSED = /closed the connection|ECONNRESET/;
 const LIMITS =
-  "watch_scripts = false\n[limits]\nwatchdog_ms = 500\nworker_memory_mb = 256\nscript_deaths = 3\n";
+  "watch_scripts = false\n[limits]\nwatchdog_ms = 800\nworker_memory_mb = 256\nscript_deaths = 3\n";
 
 test("a worker stuck in JavaScript is named and replaced, and only its own sessions notice", async (t) => {
   const running = await start(t, { script: SCRIPT, bad: true, workers: 2, config: LIMITS });
@@ -25,11 +25,14 @@ test("a worker stuck in JavaScript is named and replaced, and only its own sessi
   const broken = assert.rejects(stuck.mail("<spin@b.test>"), CLOSED);
   const killed = running.service.waitFor(({ event }) => event === "worker stuck, killed");
   const times: number[] = [];
-  while (running.lines("worker stuck, killed").length === 0) {
-    const since = performance.now();
-    assert.equal(await running.rcpt("x@y.test"), "550 5.7.1 alive");
-    times.push(performance.now() - since);
-  }
+  const load = async () => {
+    while (running.lines("worker stuck, killed").length === 0) {
+      const since = performance.now();
+      assert.equal(await running.rcpt("x@y.test"), "550 5.7.1 alive");
+      times.push(performance.now() - since);
+    }
+  };
+  await Promise.all([load(), load(), load()]);
   await broken;
   const { script, callback, line, session } = await killed;
   assert.deepEqual([script, callback, line], ["SMTPSVR.LUA", "DoMAILFROM", 3]);
@@ -75,7 +78,7 @@ test("a script that kills its worker three times is switched off, loudly; a chan
 });
 
 test("heap overflow and memory outside the heap each end one worker, and are the script's doing", async (t) => {
-  const config = LIMITS.replace("watchdog_ms = 500", "watchdog_ms = 20000").replace("_mb = 256", "_mb = 512");
+  const config = LIMITS.replace("watchdog_ms = 800", "watchdog_ms = 20000").replace("_mb = 256", "_mb = 512");
   const running = await start(t, { script: SCRIPT, bad: true, workers: 1, config });
   for (const [n, sender] of ["<heap@b.test>", "<memory@b.test>"].entries()) {
     await assert.rejects(running.rcpt("x@y.test", sender), CLOSED);
@@ -114,7 +117,8 @@ test("a stopped worker is killed by the primary; new connections hardly wait for
 });
 
 test("no connection is lost when workers die with them in their hands, even all of them", async (t) => {
-  const running = await start(t, { script: SCRIPT, bad: true, workers: 2, config: LIMITS });
+  const config = LIMITS.replace("watchdog_ms = 800", "watchdog_ms = 20000");
+  const running = await start(t, { script: SCRIPT, bad: true, workers: 2, config });
   const workers = await running.workers();
   // Stopped, they acknowledge nothing; killed, they have read nothing.
   for (const pid of workers) process.kill(pid, "SIGSTOP");
