@@ -24,6 +24,8 @@ export interface ServiceOptions {
   readonly config?: string;
   /** Default 1. */
   readonly workers?: number;
+  /** Further environment. */
+  readonly env?: NodeJS.ProcessEnv;
   /** A program with the command line of postlua, to be started in its place. */
   readonly main?: string;
   /** Called with every line of the log, in order. */
@@ -70,11 +72,14 @@ export class PostluaService {
   async start(): Promise<void> {
     const config = this.configFile;
     writeFileSync(config, this.#configuration());
-    const { scratch, workers = 1, main = MAIN } = this.#options;
+    const { scratch, workers = 1, main = MAIN, env = {} } = this.#options;
     const child = scratch.spawn(
       process.execPath,
       [main, "serve", "--config", config, "--workers", String(workers)],
-      { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE } },
+      {
+        stdio: ["ignore", "pipe", "pipe"],
+        env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE, ...env },
+      },
     );
     this.#process = child;
     this.#linesBefore = this.lines.length;

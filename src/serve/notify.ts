@@ -11,6 +11,7 @@ const TIMEOUT_MS = 5_000;
 
 export class Notifier {
   readonly #log: Log;
+  readonly #environment: NodeJS.ProcessEnv;
   readonly #enabled: boolean;
   readonly #watchdogMs: number;
   /** Messages leave in order. */
@@ -18,8 +19,10 @@ export class Notifier {
   #watchdog: NodeJS.Timeout | undefined;
   #failed = false;
 
+  /** `environment`: NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, PATH. */
   constructor(log: Log, environment: NodeJS.ProcessEnv) {
     this.#log = log;
+    this.#environment = environment;
     this.#enabled = (environment.NOTIFY_SOCKET ?? "") !== "";
     const ours = environment.WATCHDOG_PID === undefined || Number(environment.WATCHDOG_PID) === process.pid;
     this.#watchdogMs = ours ? Number(environment.WATCHDOG_USEC ?? 0) / 1000 : 0;
@@ -57,7 +60,7 @@ export class Notifier {
   #run(words: readonly string[]): Promise<void> {
     return new Promise((resolve) => {
       const args = [`--pid=${process.pid}`, ...words];
-      execFile("systemd-notify", args, { timeout: TIMEOUT_MS }, (error) => {
+      execFile("systemd-notify", args, { timeout: TIMEOUT_MS, env: this.#environment }, (error) => {
         if (error !== null && !this.#failed) {
           this.#failed = true;
           this.#log.error("systemd cannot be told", { words: words.join(" "), problem: error.message });

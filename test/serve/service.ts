@@ -1,5 +1,5 @@
 /** A running `postlua serve` without a Postfix, milter clients for it, and its control socket; gone after the test. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -17,6 +17,8 @@ const DEADLINE_MS = 30_000;
 export interface StartOptions extends Partial<ServiceOptions> {
   /** The text of SMTPSVR.LUA. */
   readonly script: string;
+  /** Something else lies where the control socket should be. */
+  readonly occupyControl?: boolean;
   /** Scripts have the helpers of test/fault/bad-worker.ts. */
   readonly bad?: boolean;
 }
@@ -115,7 +117,7 @@ export class Running {
 /** Starts the service; it is stopped when the test is over. */
 export async function start(context: TestContext, options: StartOptions): Promise<Running> {
   const scratch = Scratch.create();
-  const { script, bad = false, ...rest } = options;
+  const { script, bad = false, occupyControl = false, ...rest } = options;
   const service = new PostluaService({
     scratch,
     configDirectory: scratch.path,
@@ -131,6 +133,7 @@ export async function start(context: TestContext, options: StartOptions): Promis
     await service.stop();
     scratch.remove();
   });
+  if (occupyControl) writeFileSync(service.control, "");
   await service.start();
   return running;
 }
