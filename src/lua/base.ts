@@ -17,6 +17,7 @@ import {
   type NativeStep,
   optBytes,
   optInteger,
+  optNumber,
   raise,
   sessionOf,
   typeNameAt,
@@ -268,6 +269,7 @@ function setmetatable(L: LuaState): number {
     raise(L, "cannot change a protected metatable");
   lua_settop(L, 2);
   lua_setmetatable(L, 1);
+  if (t.metatable !== null) sessionOf(L).weakTables.noticed(t.metatable);
   return 1;
 }
 
@@ -308,21 +310,34 @@ function output(L: LuaState, line: string): number {
   return 0;
 }
 
-/** Kilobytes that all scripts of the process use, and a threshold that is never reached. */
+/** Kilobytes that all scripts of the process use, and the threshold: twice that, or what the script has set. */
 function gcinfo(L: LuaState): number {
   const kilobytes = Math.floor(held() / 1024);
   lua_pushnumber(L, kilobytes);
-  lua_pushnumber(L, kilobytes * 2);
+  lua_pushnumber(L, (sessionOf(L).library.get("threshold") as number | undefined) ?? kilobytes * 2);
   return 2;
 }
 
-/** JavaScript collects its own garbage; 5.0 takes a threshold, 5.2 a word. */
+/**
+ * JavaScript collects its own garbage; what a script can see of a collection are
+ * its weak tables. 5.0 takes a threshold and collects when it has been passed,
+ * 5.2 takes a word.
+ */
 function collectgarbage(L: LuaState): number {
-  if (sessionOf(L).dialect === "5.0") {
-    optInteger(L, 1, 0);
+  const session = sessionOf(L);
+  const task = taskOf(L);
+  if (session.dialect === "5.0") {
+    const threshold = optNumber(L, 1, 0);
+    if (threshold > held() / 1024) session.library.set("threshold", threshold);
+    else {
+      session.library.delete("threshold");
+      if (task !== null) session.weakTables.sweep(L, task);
+    }
     return 0;
   }
-  lua_pushnumber(L, optBytes(L, 1, "collect") === "count" ? held() / 1024 : 0);
+  const what = optBytes(L, 1, "collect");
+  if (what === "collect" && task !== null) session.weakTables.sweep(L, task);
+  lua_pushnumber(L, what === "count" ? held() / 1024 : 0);
   return 1;
 }
 

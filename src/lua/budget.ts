@@ -176,6 +176,7 @@ function hook(L: LuaState): void {
   else task.steps += SLICE;
   task.session.monitor?.at(currentLine(L));
   task.look(L);
+  task.session.weakTables.tick(L, task);
   if (task.turnOver && lua_isyieldable(L)) {
     L.wait = TURN;
     lua_yieldk(L, 0, null, null);

@@ -31,6 +31,7 @@ import {
   type Table,
   type TValue,
 } from "./vm.ts";
+import { WeakTables } from "./weak-tables.ts";
 
 /** What all environments of an engine have in common. */
 export interface EnvironmentParts {
@@ -64,6 +65,7 @@ export class LuaEnvironment {
   readonly #budget: Budget;
   readonly #owner: RunOwner;
   readonly #runs = new Set<Run>();
+  readonly #tasks = new Set<Task>();
   /** A thread that a callback has left clean. */
   #spare: LuaState | undefined;
   #closed = false;
@@ -81,6 +83,8 @@ export class LuaEnvironment {
       maxStringBytes: parts.maxStringBytes,
       memory: parts.memory,
       monitor: parts.monitor,
+      weakTables: new WeakTables(),
+      tasks: this.#tasks,
       resources: new Set<Resource>(),
       print: options.print,
       safety: new Safety(opened.globals, opened.tables),
@@ -93,6 +97,7 @@ export class LuaEnvironment {
       stringMetatable: script.dialect === "5.2" ? stringMetatable(opened) : null,
       ended: (run, clean) => {
         this.#runs.delete(run);
+        this.#tasks.delete(run.task);
         if (clean) this.#keep(run.task.thread);
       },
     };
@@ -152,6 +157,7 @@ export class LuaEnvironment {
     for (const arg of args) pushSlot(thread, toLua(thread, arg));
     const run = new Run(this.#owner, task, callback);
     this.#runs.add(run);
+    this.#tasks.add(task);
     return run.start(args.length);
   }
 

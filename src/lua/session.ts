@@ -19,6 +19,13 @@ export interface SafetySwitch {
   clear(L: LuaState, key: string): boolean;
 }
 
+/** Weak tables of one environment (weak-tables.ts). */
+export interface WeakTableKeeper {
+  noticed(metatable: Table): void;
+  tick(L: LuaState, task: object): void;
+  sweep(L: LuaState, task: object): void;
+}
+
 export interface Session {
   readonly dialect: Dialect;
   /** "The VPOP3 folder": relative file names start here. An absolute path, ordinary text. */
@@ -32,6 +39,9 @@ export interface Session {
   readonly memory: Memory;
   /** Told what is running. */
   readonly monitor: Monitor | undefined;
+  readonly weakTables: WeakTableKeeper;
+  /** The callbacks under way. */
+  readonly tasks: ReadonlySet<{ readonly thread: LuaState }>;
   /** Open files and the like; see openResource(). */
   readonly resources: Set<Resource>;
   /** Where print goes; whole lines, with their "\n". */

@@ -462,6 +462,15 @@ export function rawSet(L: LuaState, t: Table, key: string | number | boolean, va
   t.flags = 0;
 }
 
+/** t[key] = nil without metamethods. */
+export function removeEntry(L: LuaState, t: Table, key: TValue): void {
+  ltable.luaH_setfrom(L, t, key, lobject.luaO_nilobject);
+}
+
+/** The machine's own classes, for those who meet its objects among others. */
+export const TableClass = ltable.Table as new () => object;
+export const ValueClass = lobject.TValue as new () => object;
+
 /** Equality without metamethods. */
 export function rawEqual(a: TValue, b: TValue): boolean {
   return lvm.luaV_rawequalobj(a, b) === 1;
