@@ -9,9 +9,18 @@
  */
 
 import { lookup } from "node:dns/promises";
-import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, unlinkSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  readFileSync,
+  rmSync,
+  unlinkSync,
+} from "node:fs";
 import { createServer, connect as dial, type Server, type Socket } from "node:net";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { type MilterAddress, parseAddress } from "./address.ts";
 import type { Transport } from "./filter.ts";
 
@@ -31,6 +40,7 @@ export interface ListenerOptions {
 export class SocketListener {
   readonly #server: Server;
   readonly #transport: Transport;
+  #file: { readonly path: string; readonly inode: number } | undefined;
 
   /**
    * Listens on `address` (see parseAddress).
@@ -64,8 +74,19 @@ export class SocketListener {
     return typeof address === "object" && address !== null ? address.port : undefined;
   }
 
-  /** Stops listening and removes a unix socket's file. Accepted connections live on. */
+  /** Whether a unix socket's file is still this listener's; undefined for others. Without its file nobody can connect. */
+  get file(): "own" | "gone" | "foreign" | undefined {
+    const { path, inode } = this.#file ?? {};
+    if (path === undefined) return undefined;
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found === undefined) return "gone";
+    return found.ino === inode ? "own" : "foreign";
+  }
+
+  /** Stops listening and removes a unix socket's file if it is its own. Accepted connections live on. */
   close(): Promise<void> {
+    if (this.#file !== undefined && this.file === "own") unlinkSync(this.#file.path);
+    this.#file = undefined;
     // The server's own promise would wait for the connections, too.
     this.#server.close();
     return new Promise((resolve) => setImmediate(resolve));
@@ -75,12 +96,19 @@ export class SocketListener {
     const group = options.group === undefined ? undefined : groupId(options.group);
     await removeStale(path);
     const { backlog = 1024, mode = 0o660 } = options;
+    // Node removes, at its end, whatever then has the name that it has listened on; it is given one of no importance.
+    const passing = join(dirname(path), `.${process.pid.toString(36)}`);
     await this.#listen(() => {
+      rmSync(passing, { force: true });
       // The file appears within listen(); until its mode is set nobody else may use it.
-      withUmask(0o777, () => this.#server.listen({ path, backlog }));
+      withUmask(0o777, () => this.#server.listen({ path: passing, backlog }));
       if (!this.#server.listening) return;
-      if (group !== undefined) chownSync(path, process.getuid?.() ?? 0, group);
-      chmodSync(path, mode);
+      if (group !== undefined) chownSync(passing, process.getuid?.() ?? 0, group);
+      chmodSync(passing, mode);
+      // Unlike a renaming, this replaces nobody's file.
+      linkSync(passing, path);
+      this.#file = { path, inode: lstatSync(passing).ino };
+      unlinkSync(passing);
     });
   }
 

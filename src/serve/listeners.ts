@@ -2,10 +2,8 @@
  * The milter's listening sockets. A unix socket whose file has been deleted is
  * made again; a file that somebody else has put there is left alone.
  */
-import { lstatSync } from "node:fs";
 import type { Socket } from "node:net";
 import type { Log } from "../log.ts";
-import { parseAddress } from "../milter/address.ts";
 import type { Transport } from "../milter/filter.ts";
 import { SocketListener } from "../milter/listener.ts";
 
@@ -18,10 +16,8 @@ export interface ListenSettings {
 
 interface Open {
   readonly address: string;
-  /** Of a unix socket. */
-  readonly path: string | undefined;
   listener: SocketListener;
-  /** Its listener failed to come back, and that has been said. */
+  /** Nobody can connect, and that has been said. */
   lost: boolean;
 }
 
@@ -45,9 +41,7 @@ export class Listeners {
     try {
       for (const address of settings.addresses) {
         const listener = await listeners.#listen(address);
-        const parsed = parseAddress(address);
-        const path = parsed.kind === "unix" ? parsed.path : undefined;
-        listeners.#open.push({ address, path, listener, lost: false });
+        listeners.#open.push({ address, listener, lost: false });
         log.info("listening", { address });
       }
     } catch (error) {
@@ -69,16 +63,21 @@ export class Listeners {
 
   async #look(): Promise<void> {
     for (const open of this.#open) {
-      if (open.path === undefined || lstatSync(open.path, { throwIfNoEntry: false }) !== undefined) continue;
-      await this.#again(open);
+      const { file } = open.listener;
+      if (file === "gone") await this.#again(open);
+      if (file === "foreign" && !open.lost) {
+        this.#log.error("socket file was replaced by another", { address: open.address });
+        open.lost = true;
+      }
     }
   }
 
   async #again(open: Open): Promise<void> {
     const { address } = open;
     try {
+      const listener = await this.#listen(address);
       await open.listener.close();
-      open.listener = await this.#listen(address);
+      open.listener = listener;
       open.lost = false;
       this.#log.warn("socket file was deleted; listening again", { address });
     } catch (error) {
