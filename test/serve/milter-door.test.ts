@@ -78,3 +78,14 @@ test("only a signature script needs the message for itself, and to change its bo
   const { actions } = filterNeeds(scripts(ABSENT, signature), { seesRelaying: true });
   assert.equal(actions, SMFIF_CHGBODY | SMFIF_CHGHDRS | SMFIF_ADDHDRS);
 });
+
+test("notices need envelope and content, quietly, and every edit", () => {
+  const needs = (state: ScriptState) => {
+    const { events, quiet, actions } = filterNeeds(scripts(state), { notices: true });
+    assert.equal(actions & SMFIF_CHGBODY, SMFIF_CHGBODY);
+    return events.map((event) => (quiet.includes(event) ? event : event.toUpperCase())).join(" ");
+  };
+  assert.equal(needs(ABSENT), "CONNECT mail rcpt header body");
+  assert.equal(needs(scriptWith(["DoRCPTTO"])), "CONNECT MAIL RCPT header body");
+  assert.equal(needs(scriptWith(Object.keys(SMTPSVR))), "CONNECT HELO MAIL RCPT DATA header body UNKNOWN");
+});

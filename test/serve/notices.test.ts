@@ -3,6 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { simpleParser } from "mailparser";
 import { encodeText } from "../../src/bytes.ts";
+import { MessageStore } from "../../src/message/store.ts";
+import { encodeEdits } from "../../src/milter/edit.ts";
+import { seeded } from "../message/helper.ts";
+import { mutate } from "../message/mutate.ts";
 import { captured, NAMES } from "../notices/fixtures.ts";
 import { bytesOf, Inside, type Played } from "./internal.ts";
 
@@ -348,6 +352,28 @@ test("repeats are dropped without ERRORS.LUA, too", async () => {
 
 test("without ERRORS.LUA and repeat_after internal mail is waved through at its start", async () => {
   for (const name of NAMES) assert.deepEqual((await answered({}, name)).reply, { kind: "accept" });
+});
+
+test("notices broken at random are never refused, and what is edited can be sent", async () => {
+  using inside = await Inside.open(
+    returning(`subject .. "!", format .. "%1%2%3%4%5", target .. ",x@y.test", "<" .. sender .. ">"`),
+  );
+  const random = seeded(5);
+  const rules = { version: 6, actions: 0x1ff, steps: 0x1fffff };
+  let notices = 0;
+  for (let n = 0; n < (process.env.POSTLUA_LONG ? 20_000 : 400); n++) {
+    const { sender, recipients, bytes } = captured(NOTICES[random(NOTICES.length)] ?? "");
+    const raw = MessageStore.fromBytes(mutate(bytes, random)).slice(0);
+    const played = await inside.play({ sender, recipients, bytes: raw });
+    continued(played);
+    encodeEdits(played.edits, rules);
+    if (played.edits.length > 0) notices++;
+  }
+  assert.ok(notices > 100, `${notices} were still notices`);
+  assert.deepEqual(
+    inside.problems.filter((problem) => problem.startsWith("notice")),
+    [],
+  );
 });
 
 const LATER = `

@@ -1,6 +1,7 @@
 /** Mail handed to sendmail(1), through the milter door: one SMTP session of SMTPSVR.LUA, decided at the end of the message. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { milterDoor } from "../../src/serve/milter-door.ts";
 import { captured } from "../notices/fixtures.ts";
 import { Inside, type InternalMessage, type Played } from "./internal.ts";
 
@@ -149,6 +150,17 @@ test("mail with the null sender that is no notice of Postfix's goes through the 
 test("mail that may be a notice is not asked about where its content is not collected", async () => {
   const { reply, inside } = await submitted('function DoMAILFROM() return "554 no" end', captured("bounce"));
   assert.deepEqual(reply, { kind: "continue" });
+  assert.deepEqual(inside.calls, []);
+});
+
+test("with nothing but ERRORS.LUA clients of the network are let go at CONNECT, and submissions stay as they are", async () => {
+  using inside = await Inside.open({ "ERRORS.LUA": "function ProcessError() end" });
+  const door = milterDoor(inside.service);
+  const context = { id: "1", transport: "unix", version: 6, actions: 0x1ff, steps: 0 } as const;
+  const handler = door.open({ ...context, macro: () => undefined });
+  const client = { hostname: "c.test", family: "inet", address: "192.0.2.1", port: 1025 } as const;
+  assert.deepEqual(await handler.connect?.(client), { kind: "accept" });
+  assert.deepEqual((await inside.play(MAIL)).reply, { kind: "continue" });
   assert.deepEqual(inside.calls, []);
 });
 
