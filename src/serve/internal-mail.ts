@@ -10,6 +10,7 @@
 
 import { isNoticeSender, type Notice, readNotice } from "../message/notice.ts";
 import { MessageStore } from "../message/store.ts";
+import { encodeEdits } from "../milter/edit.ts";
 import type {
   CloseCause,
   ConnectEvent,
@@ -110,6 +111,8 @@ export class InternalMail implements MilterHandler {
     if (this.#maybeNotice) {
       try {
         const result = await this.#notice(store);
+        // Edits that cannot be sent would otherwise end in the failure reply.
+        encodeEdits(result?.edits ?? [], this.#context);
         if (result !== undefined) return result;
       } catch (error) {
         // A bug of ours; the notice must not suffer.

@@ -105,10 +105,11 @@ function oneLine(text: string, origin: Origin, name: string): string {
 /** What the MTA may add to the header while it takes the message. */
 const TRACE_BYTES = 2_000;
 
+/** Folds stay; what else a field may not hold, and a broken message may bring along, becomes a space. */
 function headerEdit(store: MessageStore, name: string, text: string): Edit {
-  const folded = text.replace(/\r\n/g, "\n");
-  if (store.headers.first(name) === undefined) return { kind: "addHeader", name, value: ` ${folded}` };
-  return { kind: "changeHeader", name, index: 1, value: ` ${folded}` };
+  const value = ` ${text.replace(/\r\n/g, "\n").replace(/[\0\r]|\n(?![ \t])/g, " ")}`;
+  if (store.headers.first(name) === undefined) return { kind: "addHeader", name, value };
+  return { kind: "changeHeader", name, index: 1, value };
 }
 
 function value(store: MessageStore, name: string): string {
