@@ -34,7 +34,7 @@ export const SLICE = 2_500;
 /** Looks at the clock for one at memory, which costs ten times as much. */
 const LOOKS_FOR_MEMORY = 4;
 /** Milliseconds that a callback runs before others get a turn. */
-const TURN_MS = 0.4;
+export const TURN_MS = 0.4;
 
 /** A thread's `wait` when it has only made room for others. */
 export const TURN = { turn: true } as const;

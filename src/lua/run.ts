@@ -5,7 +5,7 @@
  * environment, or a bug of ours. Nothing here blocks.
  */
 import type { Breach } from "./breach.ts";
-import { type Task, TURN } from "./budget.ts";
+import { type Task, TURN, TURN_MS } from "./budget.ts";
 import { fromLua } from "./convert.ts";
 import { ScriptError } from "./errors.ts";
 import { currentLine, traceback } from "./frames.ts";
@@ -41,6 +41,8 @@ export class Run {
   #done = false;
   /** The machine is inside this run's thread. */
   #inside = false;
+  /** When others could run for the last time, as far as this run has seen to it. */
+  #sharedAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #settle: { resolve(values: LuaValue[]): void; reject(error: unknown): void } | undefined;
 
@@ -52,7 +54,12 @@ export class Run {
 
   /** Starts with the function and `args` arguments on the thread's stack. */
   start(args: number): Promise<LuaValue[]> {
-    const outcome = this.#turn(args);
+    let outcome: Outcome | undefined;
+    try {
+      outcome = this.#turn(args);
+    } catch (error) {
+      outcome = this.#end({ error }, false);
+    }
     if (outcome === undefined) return new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     return "values" in outcome ? Promise.resolve(outcome.values) : Promise.reject(outcome.error);
   }
@@ -97,7 +104,7 @@ export class Run {
     const { wait } = thread;
     thread.wait = null;
     if (wait === TURN) {
-      setImmediate(() => this.#goOn());
+      this.#goOnLater();
       return;
     }
     this.#limitWait();
@@ -105,19 +112,37 @@ export class Run {
     waiting.promise.then(
       (value) => {
         waiting.value = value;
-        this.#goOn();
+        this.#goOnSoon();
       },
       (error) => {
         waiting.fail(error);
-        this.#goOn();
+        this.#goOnSoon();
       },
     );
   }
 
+  /** When others have had their turn. */
+  #goOnLater(): void {
+    setImmediate(() => {
+      this.#sharedAt = performance.now();
+      this.#goOn();
+    });
+  }
+
+  /** At once, but for those whose waits end at once, again and again: nobody else would ever run. */
+  #goOnSoon(): void {
+    if (performance.now() - this.#sharedAt > TURN_MS) this.#goOnLater();
+    else this.#goOn();
+  }
+
   #goOn(): void {
     if (this.#done) return;
-    const outcome = this.#turn(0);
-    if (outcome !== undefined) this.#deliver(outcome);
+    try {
+      const outcome = this.#turn(0);
+      if (outcome !== undefined) this.#deliver(outcome);
+    } catch (error) {
+      this.#finish({ error });
+    }
   }
 
   /** Someone who waits takes no notice of the clock. */

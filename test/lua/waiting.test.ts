@@ -177,6 +177,20 @@ test("the wall-clock budget ends a wait", async () => {
   assert.equal(error.details.budget, "wall");
 });
 
+test("helpers that answer at once do not keep others from running", async () => {
+  const instant: HostModule = { table: "host", functions: { at: async () => [1] } };
+  const { environment } = open(
+    makeEngine({ modules: [instant] }),
+    "function f() while not done do host.at() end end",
+  );
+  await environment.start();
+  const looping = environment.call("f");
+  // Timers run, so the loop can be told to stop.
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  environment.set("done", true);
+  assert.deepEqual(await looping, []);
+});
+
 test("closing ends waits, aborts signals, and refuses further calls", async () => {
   let signal: AbortSignal | undefined;
   const watching: HostModule = {
