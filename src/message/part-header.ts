@@ -22,8 +22,9 @@ export function headerEdits(headers: HeaderFields, change: HeaderChange): Edit[]
   const edits: Edit[] = [];
   for (const [name, value] of values) {
     const folded = value.replaceAll("\r\n", "\n");
-    if (headers.first(name) === undefined) edits.push({ kind: "addHeader", name, value: folded });
-    else edits.push({ kind: "changeHeader", name, index: 1, value: folded });
+    const field = headers.first(name);
+    if (field === undefined) edits.push({ kind: "addHeader", name, value: folded });
+    else edits.push({ kind: "changeHeader", name: field.name, index: 1, value: folded });
   }
   if (edits.length > 0 && headers.first("MIME-Version") === undefined) {
     edits.push({ kind: "addHeader", name: "MIME-Version", value: " 1.0" });
