@@ -6,7 +6,7 @@
  * made up for, in "5.0" only:
  * - `function f(...)` gets `local arg = PACK(...);`, tokens put in after `)`;
  * - a loop's variables live as long as the loop, so closures over them share
- *   one variable (./loops.ts does the rest for loops that change theirs);
+ *   one variable (./prototype.ts does the rest for loops that change theirs);
  * - the condition of `until` does not see the locals of its block;
  * - errors have 5.0's wording and form.
  * Source text is never rewritten, so lines stay those of the file.

@@ -125,7 +125,7 @@ export interface LuaState {
   allowhook: number;
   hookcount: number;
   basehookcount: number;
-  /** Ours. What runs on this thread now (./task.ts); null on the main thread. */
+  /** Ours. What runs on this thread now (./budget.ts); null on the main thread. */
   task: object | null;
   /** Ours. The thread's table of globals, as in Lua 5.0: new chunks and coroutines take it over. */
   globals: Table | null;

@@ -68,7 +68,7 @@ export const REPLACED: Readonly<Record<string, readonly string[]>> = {
   lparser: ["luaY_parser"],
 };
 
-/** What the machine tells the layer above; until ./task.ts sets it, nothing is counted. */
+/** What the machine tells the layer above; until ./budget.ts sets it, nothing is counted. */
 export const machine = {
   /** A string of `bytes` bytes, MANY_BYTES or more, is about to exist on `L`. May throw. */
   onString(_L: LuaState, _bytes: number): void {},
@@ -178,7 +178,7 @@ slot.chgfltvalue = function (this: TValue, n: number) {
   this.value = n;
 };
 
-/** Thrown where the machine's own way to raise an error is out of reach; ./natives.ts makes a Lua error of it. */
+/** Thrown where the machine's own way to raise an error is out of reach; ./protect.ts makes a Lua error of it. */
 export class MachineError extends Error {}
 
 lobject.luaO_str2num = (bytes: Uint8Array, out: TValue) => {
