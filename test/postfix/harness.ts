@@ -23,7 +23,7 @@ export function postfixTest(name: string, body: (context: TestContext) => Promis
   test(name, { skip }, () => {});
 }
 
-export interface ServedOptions extends Pick<ServiceOptions, "scripts" | "config" | "workers"> {
+export interface ServedOptions extends Pick<ServiceOptions, "scripts" | "config" | "workers" | "main"> {
   readonly mainCf?: Parameters;
   readonly sink?: SinkOptions;
   /** postlua is shown mail that did not come by SMTP, too. */
