@@ -188,15 +188,12 @@ postfixTest("what tells whether a server was reached", async () => {
   await sink.waitFor(({ recipients }) => recipients.includes("ann@example.test"));
   await sink.waitFor(({ recipients }) => recipients.includes("bob@example.test"));
   await served.postlua.stop();
-  const lines = served.postlua.printed().trimEnd().split("\n").sort();
+  const printed = served.postlua.printed();
   assert.match(
-    lines[0] ?? "",
+    printed,
     /\tconnect to 127\.0\.0\.1\[127\.0\.0\.1\]:1: Connection refused\ttrue\ta@refused\.test\t4\.4\.1\t/,
   );
-  assert.match(
-    lines[1] ?? "",
-    /\tunable to look up host host\.invalid: .*\ttrue\tb@gone\.test\t[45]\.4\.4\t/,
-  );
+  assert.match(printed, /\tunable to look up host host\.invalid: .*\ttrue\tb@gone\.test\t[45]\.4\.4\t/);
 });
 
 postfixTest("reports of success, of sendmail -bv, bounces of bounces, and transcripts", async () => {
