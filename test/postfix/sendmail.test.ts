@@ -169,3 +169,25 @@ postfixTest("mail with the null sender that is no notice goes through the sessio
   assert.equal(arrived.sender, "");
   assert.deepEqual(header(arrived, "x-from"), ["[]"]);
 });
+
+postfixTest(
+  "a submission that leaves the site gets its signature; notices and local mail get none",
+  async () => {
+    const scripts = { "SIGNATURE.LUA": 'function GetSignature(format) return "Example Ltd" end' };
+    const refuse = (recipient: string) =>
+      recipient.startsWith("unknown") ? { code: 550, text: "5.1.1 Unknown" } : undefined;
+    await using run = await Served.start({ scripts, internal: true, sink: { refuse } });
+    const plain = MESSAGE.replace(" \xe9", "");
+    await submit(run, ["bob@elsewhere.test"], plain);
+    await submit(run, ["dan@example.test"], plain);
+    await submit(run, ["unknown@elsewhere.test"], plain);
+    const arrived = async (recipient: string) =>
+      (await run.sink.waitFor(({ recipients }) => recipients.includes(recipient))).body;
+    assert.equal(await arrived("bob@elsewhere.test"), "Some lines\r\n.\r\n..dot\r\nExample Ltd\r\n");
+    assert.equal(await arrived("dan@example.test"), "Some lines\r\n.\r\n..dot\r\n");
+    const bounce = await arrived("ann@example.test");
+    const [notice = "", , original = ""] = bounce.split(/^Content-Description: /m).slice(1);
+    assert.doesNotMatch(notice, /Example Ltd/);
+    assert.match(original, /Example Ltd/);
+  },
+);
