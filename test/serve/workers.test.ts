@@ -1,6 +1,6 @@
 /** Workers that die, hang, stop or grow: who is killed, who is blamed, and that no connection is lost. */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { children, start, until } from "./service.ts";
 
@@ -122,11 +122,19 @@ test("no connection is lost when workers die with them in their hands, even all 
   const workers = await running.workers();
   // Stopped, they acknowledge nothing; killed, they have read nothing.
   for (const pid of workers) process.kill(pid, "SIGSTOP");
+  await until(() => workers.every(isStopped));
   const replies = Array.from({ length: 60 }, () => running.rcpt("x@y.test"));
   await until(async () => (await running.status()).pending_connections === 60);
   for (const pid of workers) process.kill(pid, "SIGKILL");
   for (const reply of await Promise.all(replies)) assert.equal(reply, "550 5.7.1 alive");
 });
+
+/** The signal has arrived: every thread of the process stands still. */
+function isStopped(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).every((thread) =>
+    /\) [Tt] /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "utf8")),
+  );
+}
 
 test("connections that arrive while there is no worker wait for one", async (t) => {
   const running = await start(t, { script: SCRIPT, bad: true, workers: 1, config: LIMITS });
