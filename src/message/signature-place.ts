@@ -4,6 +4,7 @@
  * charset that has ASCII in it, in one pass. How mail programs mark what they
  * quote is custom, not standard: without a mark that is known, it is the end.
  */
+import { HtmlQuote } from "./html-quote.ts";
 import { type Line, type LineReader, LineScanner } from "./lines.ts";
 
 export type SignaturePosition = "end" | "above_quote";
@@ -47,52 +48,41 @@ class EndPlace implements PlaceFinder {
 }
 
 const CLOSING = /<\/(body|html)(?=[\s/>])/gi;
-const CLOSING_OR_QUOTE = /<\/(body|html)(?=[\s/>])|<(?:div|blockquote)\b([^<>]{0,1000})/gi;
-/** Tags that are longer, the beginning counts, may be cut apart by pieces. */
-const MAX_MATCH = 1020;
-/** Attributes with which mail programs mark quoted text, or the line that introduces it. */
-const QUOTE =
-  /\btype\s*=\s*["']?cite\b|\bcite\s*=|gmail_quote|moz-cite-prefix|yahoo_quoted|protonmail_quote|divRplyFwdMsg|appendonsend|OutlookMessageHeader|border:\s*none;\s*border-top:\s*solid/i;
+/** What a piece may end in of a closing tag. */
+const CUT = 7;
 
 class HtmlPlace implements PlaceFinder {
-  readonly #tags: RegExp;
   readonly #end = new EndPlace();
-  /** Bytes before what is looked at, and what of them may belong to a tag that the next piece completes. */
+  readonly #quote: HtmlQuote | undefined;
+  /** Bytes before what is looked at; its beginning is the end of the piece before, and one byte more. */
   #offset = 0;
-  #carry = "";
-  #previous = "";
+  #tail = "";
   #body: Place | undefined;
   #html: Place | undefined;
-  #quote: Place | undefined;
 
   constructor(position: SignaturePosition) {
-    this.#tags = position === "end" ? CLOSING : CLOSING_OR_QUOTE;
+    this.#quote = position === "end" ? undefined : new HtmlQuote();
   }
 
   push(piece: Buffer): void {
     this.#end.push(piece);
-    const text = this.#carry + piece.toString("latin1");
-    for (const match of text.matchAll(this.#tags)) {
-      const { index } = match;
-      const place = {
-        offset: this.#offset + index,
-        before: (this.#previous + text.slice(Math.max(0, index - 1), index)).slice(-1),
-        atEnd: false,
-      };
-      const closing = match[1]?.toLowerCase();
-      if (closing === "body") this.#body = place;
-      else if (closing === "html") this.#html = place;
-      else if (QUOTE.test(match[2] ?? "")) this.#quote ??= place;
+    this.#quote?.push(piece);
+    const text = this.#tail + piece.toString("latin1");
+    for (const { index, 1: name } of text.matchAll(CLOSING)) {
+      if (index === 0 && this.#offset > 0) continue; // Seen with the piece before.
+      const before = text.slice(Math.max(0, index - 1), index);
+      const place = { offset: this.#offset + index, before, atEnd: false };
+      if (name?.toLowerCase() === "body") this.#body = place;
+      else this.#html = place;
     }
-    const open = text.lastIndexOf("<");
-    const kept = open >= 0 && text.length - open < MAX_MATCH ? open : text.length;
-    this.#previous = (this.#previous + text.slice(Math.max(0, kept - 1), kept)).slice(-1);
-    this.#carry = text.slice(kept);
-    this.#offset += kept;
+    this.#tail = text.slice(-CUT - 1);
+    this.#offset += text.length - this.#tail.length;
   }
 
   place(): Place {
-    return this.#quote ?? this.#body ?? this.#html ?? this.#end.place();
+    const quote = this.#quote?.finish();
+    if (quote !== undefined) return { ...quote, atEnd: false };
+    return this.#body ?? this.#html ?? this.#end.place();
   }
 }
 

@@ -32,6 +32,13 @@ const TAGS = [
   "<!-- x",
   "-->",
   "<blockquote type=cite>",
+  "</blockquote>",
+  "<div class='gmail_quote'>",
+  "</div>",
+  "<div id=appendonsend>",
+  "<style>",
+  "</style>",
+  "&nbsp;",
   "&uuml;",
   "<",
 ];

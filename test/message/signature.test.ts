@@ -256,6 +256,30 @@ const CASES: Case[] = [
       'Content-Type: text/html\n\n<body><div>Yes</div><br>\n<p>Joe <b>Doe</b><br>Sales</p>\n<div class="gmail_quote"><div>Ann wrote:</div><blockquote class="gmail_quote">Well?</blockquote></div></body>\n',
   },
   {
+    name: "HTML with the answer below the quotation: at the end",
+    message:
+      'Content-Type: text/html\n\n<body><div class="moz-cite-prefix">Ann wrote:</div><blockquote type="cite"><div>Well?</div></blockquote><p>Yes</p></body>\n',
+    position: "above_quote",
+    becomes:
+      'Content-Type: text/html\n\n<body><div class="moz-cite-prefix">Ann wrote:</div><blockquote type="cite"><div>Well?</div></blockquote><p>Yes</p>\n<p>Joe <b>Doe</b><br>Sales</p>\n</body>\n',
+  },
+  {
+    name: "HTML with its introduction, quotations in each other and nothing but space below",
+    message:
+      'Content-Type: text/html; charset=utf-8\n\n<p>Yes</p><DIV class=moz-cite-prefix>Ann wrote:<br></DIV><Blockquote cite="mid:x"><blockquote>Hm</blockquote> Well?</Blockquote>\n<p><!-- x -->&nbsp;\xc2\xa0<style>p {}</style></p></body>\n',
+    position: "above_quote",
+    becomes:
+      'Content-Type: text/html; charset=utf-8\n\n<p>Yes</p>\n<p>Joe <b>Doe</b><br>Sales</p>\n<DIV class=moz-cite-prefix>Ann wrote:<br></DIV><Blockquote cite="mid:x"><blockquote>Hm</blockquote> Well?</Blockquote>\n<p><!-- x -->&nbsp;\xc2\xa0<style>p {}</style></p></body>\n',
+  },
+  {
+    name: "HTML as Outlook quotes: everything below is quoted",
+    message:
+      'Content-Type: text/html\n\n<body><p>Yes</p><div id="divRplyFwdMsg">From: Ann</div><p>Well?</p></body>\n',
+    position: "above_quote",
+    becomes:
+      'Content-Type: text/html\n\n<body><p>Yes</p>\n<p>Joe <b>Doe</b><br>Sales</p>\n<div id="divRplyFwdMsg">From: Ann</div><p>Well?</p></body>\n',
+  },
+  {
     name: "HTML indented by its author is no quotation",
     message: "Content-Type: text/html\n\n<body><blockquote style='margin:0'>Yes</blockquote></body>\n",
     position: "above_quote",
