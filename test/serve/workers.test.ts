@@ -106,6 +106,7 @@ test("a bug of ours or a kill from outside is held against no script", async (t)
 
 test("a stopped worker is killed by the primary; new connections hardly wait for it", async (t) => {
   const running = await start(t, { script: SCRIPT, bad: true, workers: 2, config: LIMITS });
+  await until(async () => (await running.workers()).length === 2);
   const [pid = 0] = await running.workers();
   process.kill(pid, "SIGSTOP");
   const replies = await Promise.all(Array.from({ length: 40 }, () => running.rcpt("x@y.test")));
@@ -119,6 +120,7 @@ test("a stopped worker is killed by the primary; new connections hardly wait for
 test("no connection is lost when workers die with them in their hands, even all of them", async (t) => {
   const config = LIMITS.replace("watchdog_ms = 800", "watchdog_ms = 20000");
   const running = await start(t, { script: SCRIPT, bad: true, workers: 2, config });
+  await until(async () => (await running.workers()).length === 2);
   const workers = await running.workers();
   // Stopped, they acknowledge nothing; killed, they have read nothing.
   for (const pid of workers) process.kill(pid, "SIGSTOP");
