@@ -16,8 +16,10 @@ import { type Death, type ProcessSettings, type Waiting, WorkerProcess } from ".
 export interface PoolOptions {
   readonly workers: number;
   readonly process: ProcessSettings;
+  /** Resolves when there is a first message to give. */
+  readonly prepared: () => Promise<void>;
   /** The first message to a new worker. */
-  readonly init: () => Promise<ToWorker>;
+  readonly first: () => ToWorker;
   /** What workers say that the pool itself has no use for. */
   readonly hear: (worker: WorkerProcess, message: ToPrimary) => void;
   /** A worker is gone; `restartMs` is when its successor starts, undefined when there will be none. */
@@ -84,9 +86,9 @@ export class WorkerPool {
     this.#dispatch();
   }
 
-  /** Says something to every worker that has had its first message. */
+  /** Says something to every worker that has had its first message; the others will hear the latest. */
   broadcast(message: ToWorker): void {
-    for (const worker of this.#workers) if (worker.ready) worker.tell(message);
+    for (const worker of this.#workers) if (worker.begun) worker.tell(message);
   }
 
   /** Lets messages under way finish within the time limit, then ends the workers. */
@@ -115,7 +117,10 @@ export class WorkerPool {
       this.#hear(worker, message),
     );
     this.#workers.add(worker);
-    void this.#options.init().then((message) => worker.tell(message));
+    void this.#options.prepared().then(() => {
+      worker.tell(this.#options.first());
+      worker.begun = true;
+    });
     void worker.gone.then((death) => this.#gone(worker, death));
   }
 

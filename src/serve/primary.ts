@@ -6,33 +6,22 @@
  */
 import { type Config, ConfigError, loadConfig } from "../config/load.ts";
 import type { AdjustableLog } from "../log.ts";
-import { SERVED_SCRIPTS } from "../scripts/callbacks.ts";
 import { OutputFiles } from "../scripts/output.ts";
 import { configChanges, withoutRestart } from "./config-changes.ts";
 import { ControlServer } from "./control.ts";
-import { DeathCount } from "./death-count.ts";
 import { DirectoryWatch } from "./directory-watch.ts";
 import { processLimits } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
-import type { GivenScripts, ScriptProblem, ToPrimary, ToWorker } from "./messages.ts";
+import type { ToPrimary, ToWorker } from "./messages.ts";
 import { WorkerPool } from "./pool.ts";
-import { type Channels, countsAgainstScript, reportDeath, reportLoad, reportSwitchOff } from "./reports.ts";
-import { type LoadOutcome, ScriptSlot } from "./script-library.ts";
+import { type Channels, countsAgainstScript, reportDeath } from "./reports.ts";
+import { ScriptKeeper } from "./script-keeper.ts";
 import { Statistics } from "./statistics.ts";
-import {
-  type ConfigReport,
-  type ReloadReport,
-  type ScriptFailure,
-  type Status,
-  scriptReport,
-  scriptStatus,
-} from "./status.ts";
+import type { ConfigReport, ReloadReport, Status } from "./status.ts";
 import { Trial } from "./trial.ts";
 import type { Death, WorkerProcess } from "./worker-process.ts";
 
 const WORKER = new URL("./worker-main.ts", import.meta.url).pathname;
-/** A process that tries a script may die of other things than the script. */
-const FIRST_TRIES = 3;
 
 export interface PrimaryOptions {
   /** The log is for people on a terminal. */
@@ -49,16 +38,12 @@ export class Primary {
   readonly #pool: WorkerPool;
   readonly #trial: Trial;
   readonly #statistics: Statistics;
-  readonly #slots = Object.keys(SERVED_SCRIPTS).map((name) => new ScriptSlot(name));
-  readonly #deaths = new DeathCount();
+  readonly #scripts: ScriptKeeper;
   readonly #startedAt = new Date();
-  /** Of each script's failures, the last. */
-  readonly #lastErrors = new Map<string, ScriptFailure>();
   #config: Config;
   #configLoadedAt = new Date();
   /** Parameters that differ in the file and wait for a restart. */
   #restartNeeded: readonly string[] = [];
-  readonly #scriptsLoadedAt = new Map<string, Date>();
   #listeners: Listeners | undefined;
   readonly #controls: ControlServer[] = [];
   #watch: DirectoryWatch | undefined;
@@ -84,11 +69,9 @@ export class Primary {
     this.#pool = new WorkerPool({
       workers: config.workers,
       process,
-      init: async () => {
-        // At the very start the scripts are still being tried.
-        await this.#firstLoad;
-        return this.#init();
-      },
+      // At the very start the scripts are still being tried.
+      prepared: () => this.#firstLoad,
+      first: () => this.#init(),
       hear: (worker, message) => this.#hear(worker, message),
       died: (worker, death, restartMs) => this.#died(worker, death, restartMs),
     });
@@ -96,6 +79,13 @@ export class Primary {
       workers: () => this.#pool.workers,
       connections: () => this.#pool.connections,
       pending: () => this.#pool.pending,
+    });
+    this.#scripts = new ScriptKeeper({
+      channels: this.#channels,
+      config: () => this.#config,
+      tryOut: (candidate) => this.#trial.run(candidate),
+      looked: (_script, outcome) => this.#statistics.reloaded(outcome),
+      switchedOff: (script, off) => this.#statistics.switchedOff(script, off),
     });
   }
 
@@ -116,7 +106,7 @@ export class Primary {
     );
     await this.#openControls();
     this.#watchScripts();
-    this.#firstLoad = this.#inTurn(() => this.#loadFirst());
+    this.#firstLoad = this.#inTurn(() => this.#scripts.loadFirst());
     await this.#pool.start();
   }
 
@@ -183,37 +173,14 @@ export class Primary {
     this.#watch = watch_scripts ? new DirectoryWatch(scripts_dir, () => this.#reloadScripts()) : undefined;
   }
 
-  async #loadFirst(): Promise<void> {
-    for (const slot of this.#slots) {
-      for (let n = 1; ; n++) {
-        const outcome = await this.#load(slot, true);
-        const again =
-          outcome.kind === "refused" && outcome.problem.details.kind === "stopped" && n < FIRST_TRIES;
-        if (!again) break;
-      }
-    }
-  }
-
   async #loadScripts(mayRemove: boolean): Promise<ReloadReport["scripts"]> {
-    const reports = [];
-    let changed = false;
-    for (const slot of this.#slots) {
-      const outcome = await this.#load(slot, mayRemove);
-      changed ||= outcome.kind === "loaded" || outcome.kind === "removed";
-      reports.push(scriptReport(slot, outcome));
-    }
-    if (changed) this.#pool.broadcast({ type: "scripts", scripts: this.#given() });
+    const { reports, changed } = await this.#scripts.load(mayRemove);
+    if (changed) this.#handOut();
     return reports;
   }
 
-  async #load(slot: ScriptSlot, mayRemove: boolean): Promise<LoadOutcome> {
-    const { scripts_dir } = this.#config;
-    const outcome = await slot.load(scripts_dir, (candidate) => this.#trial.run(candidate), mayRemove);
-    if (outcome.kind === "loaded") this.#scriptsLoadedAt.set(slot.name, new Date());
-    this.#statistics.reloaded(outcome.kind);
-    this.#statistics.switchedOff(slot.name, slot.switchedOff);
-    reportLoad(this.#channels, slot, outcome, { directory: scripts_dir, verdict: this.#without(slot.name) });
-    return outcome;
+  #handOut(): void {
+    this.#pool.broadcast({ type: "scripts", scripts: this.#scripts.given() });
   }
 
   async #reloadConfig(): Promise<ConfigReport> {
@@ -252,16 +219,7 @@ export class Primary {
   }
 
   #init(): ToWorker {
-    return { type: "init", config: this.#config, text: this.#options.text, scripts: this.#given() };
-  }
-
-  /** What holds while this script is broken or switched off. */
-  #without(name: string): string {
-    return SERVED_SCRIPTS[name]?.withoutIt ?? this.#config.script_error;
-  }
-
-  #given(): GivenScripts {
-    return Object.fromEntries(this.#slots.map((slot) => [slot.name, slot.given()]));
+    return { type: "init", config: this.#config, text: this.#options.text, scripts: this.#scripts.given() };
   }
 
   #hear(worker: WorkerProcess, message: ToPrimary): void {
@@ -269,16 +227,10 @@ export class Primary {
       case "print":
         this.#output.print(message.text);
         break;
-      case "scriptError": {
-        const { entry, session, queue, problem } = message.error;
-        this.#output.error(entry);
-        const { script, callback, line, kind, budget = "" } = problem.details;
-        const { message: text } = problem;
-        const time = new Date().toISOString();
-        const failure = { time, session, queue, callback, line, kind, budget, message: text };
-        this.#lastErrors.set(script, failure);
+      case "scriptError":
+        this.#output.error(message.error.entry);
+        this.#scripts.failed(message.error);
         break;
-      }
       case "figures":
         worker.figures = message.figures;
         break;
@@ -288,28 +240,7 @@ export class Primary {
   #died(worker: WorkerProcess, death: Death, restartMs: number | undefined): void {
     reportDeath(this.#channels, death, restartMs);
     void this.#statistics.died(worker.figures, death.cause);
-    if (countsAgainstScript(death)) this.#blame(death);
-  }
-
-  /** A script that kills workers again and again is switched off. */
-  #blame(death: Death): void {
-    const slot = this.#slots.find(({ name }) => name === death.place?.script);
-    const version = slot?.version;
-    if (death.place === undefined || slot === undefined || version === undefined || slot.switchedOff) return;
-    const { script_deaths, script_deaths_minutes } = this.#config.limits;
-    const limit = { deaths: script_deaths, withinMs: script_deaths_minutes * 60_000 };
-    const count = this.#deaths.add(version.hash, limit, performance.now());
-    if (count < limit.deaths) return;
-    this.#deaths.forget(version.hash);
-    const { callback, line } = death.place;
-    const problem: ScriptProblem = {
-      message: `${slot.name} is switched off: it killed ${count} workers within ${script_deaths_minutes} minutes (${death.detail}); load a changed text to switch it on`,
-      details: { kind: "stopped", script: slot.name, callback, line, traceback: "" },
-    };
-    slot.switchOff(problem);
-    this.#statistics.switchedOff(slot.name, true);
-    reportSwitchOff(this.#channels, problem, this.#without(slot.name));
-    this.#pool.broadcast({ type: "scripts", scripts: this.#given() });
+    if (countsAgainstScript(death) && this.#scripts.blame(death)) this.#handOut();
   }
 
   #status(): Status {
@@ -326,9 +257,7 @@ export class Primary {
       })),
       pending_connections: this.#pool.pending,
       ...this.#statistics.totals(),
-      scripts: this.#slots.map((slot) =>
-        scriptStatus(slot, this.#scriptsLoadedAt.get(slot.name), this.#lastErrors.get(slot.name)),
-      ),
+      scripts: this.#scripts.status(),
       config: {
         file: this.#config.file,
         loaded: this.#configLoadedAt.toISOString(),

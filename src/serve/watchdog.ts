@@ -37,10 +37,11 @@ const LONGEST_LOOK_MS = 250;
  * ends when it fails.
  */
 export function startWatchdog(vital: Vital, settings: WatchdogSettings): Promise<void> {
+  const cache = process.env.NODE_COMPILE_CACHE;
   const thread = new Worker(new URL(import.meta.url), {
     workerData: { postluaWatchdog: settings, shared: vital.shared } satisfies ThreadData,
     execArgv: [],
-    env: { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+    env: cache === undefined ? {} : { NODE_COMPILE_CACHE: cache },
     resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 4, stackSizeMb: 1 },
   });
   // A service without its watchdog is not the service that was asked for; the primary starts another worker.

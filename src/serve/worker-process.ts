@@ -55,6 +55,8 @@ export class WorkerProcess {
   readonly startedAt = performance.now();
   /** The socket that it has been given and has not acknowledged. */
   handed: Waiting | undefined;
+  /** It has been sent its first message. */
+  begun = false;
   /** It has its scripts and takes connections. */
   ready = false;
   /** It was told to stop. */

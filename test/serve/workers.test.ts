@@ -19,6 +19,7 @@ const LIMITS =
 
 test("a worker stuck in JavaScript is named and replaced, and only its own sessions notice", async (t) => {
   const running = await start(t, { script: SCRIPT, bad: true, workers: 2, config: LIMITS });
+  await until(async () => (await running.workers()).length === 2);
   const stuck = await running.client();
   await stuck.connect({ hostname: "c", family: "inet", address: "192.0.2.1", port: 1 });
   await stuck.helo("c");
