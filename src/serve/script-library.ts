@@ -6,12 +6,9 @@
  * A version whose callbacks have killed too many workers is switched off; only
  * another text switches it on again.
  */
-import { createHash } from "node:crypto";
-import { statSync } from "node:fs";
-import { fromBytes } from "../bytes.ts";
 import { ScriptError } from "../lua/errors.ts";
-import { findScript, readScript } from "../scripts/loader.ts";
 import type { GivenScript, ScriptCandidate, ScriptProblem, ScriptVersion } from "./messages.ts";
+import { readSettled } from "./script-file.ts";
 
 export type LoadOutcome =
   | { readonly kind: "loaded"; readonly version: ScriptVersion }
@@ -25,12 +22,10 @@ export type LoadOutcome =
 /** Runs a candidate once. @returns the callbacks it defines. @throws ScriptError */
 export type TryOut = (candidate: ScriptCandidate) => Promise<readonly string[]>;
 
-const HASH_LENGTH = 12;
-
 export class ScriptSlot {
   readonly name: string;
   #good: ScriptVersion | undefined;
-  #refused: { readonly hash: string; readonly problem: ScriptProblem } | undefined;
+  #refused: ScriptProblem | undefined;
   #off: ScriptProblem | undefined;
 
   constructor(name: string) {
@@ -44,7 +39,7 @@ export class ScriptSlot {
 
   /** Why the file on disk is not in service, or why the version in service is switched off. */
   get problem(): ScriptProblem | undefined {
-    return this.#off ?? this.#refused?.problem;
+    return this.#off ?? this.#refused;
   }
 
   get switchedOff(): boolean {
@@ -54,7 +49,7 @@ export class ScriptSlot {
   given(): GivenScript {
     if (this.#off !== undefined) return { kind: "broken", problem: this.#off };
     if (this.#good !== undefined) return { kind: "good", version: this.#good };
-    if (this.#refused !== undefined) return { kind: "broken", problem: this.#refused.problem };
+    if (this.#refused !== undefined) return { kind: "broken", problem: this.#refused };
     return { kind: "absent" };
   }
 
@@ -70,9 +65,9 @@ export class ScriptSlot {
   async load(directory: string, tryOut: TryOut, mayRemove: boolean): Promise<LoadOutcome> {
     let candidate: ScriptCandidate | undefined;
     try {
-      candidate = readCandidate(directory, this.name);
+      candidate = await readSettled(directory, this.name);
     } catch (error) {
-      return this.#refuse("", problemOf(error));
+      return this.#refuse(problemOf(error));
     }
     if (candidate === undefined) return this.#gone(mayRemove);
     const { hash } = candidate;
@@ -80,6 +75,7 @@ export class ScriptSlot {
       this.#refused = undefined;
       return { kind: "unchanged" };
     }
+    if (this.#good !== undefined && candidate.source.trim() === "") return this.#refuse(this.#empty());
     try {
       const version = { ...candidate, callbacks: await tryOut(candidate) };
       this.#good = version;
@@ -87,7 +83,7 @@ export class ScriptSlot {
       this.#off = undefined;
       return { kind: "loaded", version };
     } catch (error) {
-      return this.#refuse(hash, problemOf(error));
+      return this.#refuse(problemOf(error));
     }
   }
 
@@ -99,24 +95,18 @@ export class ScriptSlot {
     return { kind: "removed" };
   }
 
-  #refuse(hash: string, problem: ScriptProblem): LoadOutcome {
-    this.#refused = { hash, problem };
+  /** A full disk leaves such files behind. */
+  #empty(): ScriptProblem {
+    return {
+      message: `${this.name}: the file is empty; delete it and reload to go on without this script`,
+      details: { kind: "missing", script: this.name, callback: "", line: 0, traceback: "" },
+    };
+  }
+
+  #refuse(problem: ScriptProblem): LoadOutcome {
+    this.#refused = problem;
     return { kind: "refused", problem, kept: this.#good !== undefined };
   }
-}
-
-/** @returns undefined when there is no such file. @throws ScriptError "missing" when it cannot be read */
-function readCandidate(directory: string, name: string): ScriptCandidate | undefined {
-  const path = findScript(directory, name);
-  if (path === undefined) return undefined;
-  const bytes = readScript(path, name);
-  return {
-    name,
-    path,
-    source: fromBytes(bytes),
-    hash: createHash("sha256").update(bytes).digest("hex").slice(0, HASH_LENGTH),
-    modified: statSync(path).mtime.toISOString(),
-  };
 }
 
 function problemOf(error: unknown): ScriptProblem {

@@ -4,7 +4,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { SmtpClient } from "../../postfix/smtp-client.ts";
-import type { Status } from "../../src/serve/status.ts";
+import type { ReloadReport, Status } from "../../src/serve/status.ts";
 import { Served, type ServedOptions } from "../postfix/harness.ts";
 import { type Account, account, assertNothingLost, enter } from "./ledger.ts";
 import { Load, type LoadOptions } from "./load.ts";
@@ -29,6 +29,7 @@ export const LONG = process.env.POSTLUA_LONG !== undefined;
 
 export class Field {
   readonly served: Served;
+  readonly #loads: Load[] = [];
 
   private constructor(served: Served) {
     this.served = served;
@@ -49,7 +50,9 @@ export class Field {
   }
 
   load(options: Partial<LoadOptions> = {}): Load {
-    return new Load({ port: this.served.postfix.port, clients: 8, ...options });
+    const load = new Load({ port: this.served.postfix.port, clients: 8, ...options });
+    this.#loads.push(load);
+    return load;
   }
 
   /** Ends the load, waits until all is delivered, and counts. */
@@ -77,15 +80,23 @@ export class Field {
     }
   }
 
-  async status(): Promise<Status> {
+  status(): Promise<Status> {
+    return this.#ask("GET", "/status") as Promise<Status>;
+  }
+
+  reload(): Promise<ReloadReport> {
+    return this.#ask("POST", "/reload") as Promise<ReloadReport>;
+  }
+
+  #ask(method: string, path: string): Promise<unknown> {
     const { control } = this.served.postlua;
     return new Promise((resolve, reject) => {
-      const sent = request({ socketPath: control, path: "/status" }, (response) => {
+      const sent = request({ socketPath: control, method, path }, (response) => {
         let text = "";
         response.on("data", (chunk) => {
           text += chunk;
         });
-        response.on("end", () => resolve(JSON.parse(text) as Status));
+        response.on("end", () => resolve(JSON.parse(text)));
       });
       sent.on("error", reject);
       sent.end();
@@ -102,6 +113,7 @@ export class Field {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const load of this.#loads) load.abort();
     await this.served[Symbol.asyncDispose]();
   }
 }

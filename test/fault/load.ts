@@ -47,6 +47,7 @@ export class Load {
   readonly sent: Sent[] = [];
   readonly #options: LoadOptions;
   #stopping = false;
+  #aborted = false;
   #numbers = 0;
   readonly #clients: Promise<void>[] = [];
 
@@ -62,10 +63,19 @@ export class Load {
     await Promise.all(this.#clients);
   }
 
+  /** Gives up whatever is still open. */
+  abort(): void {
+    this.#stopping = true;
+    this.#aborted = true;
+  }
+
   /** Resolves when `count` more messages have their outcome. */
   async more(count: number): Promise<void> {
     const done = () => this.sent.filter(({ outcome }) => outcome !== "open").length;
-    for (const wanted = done() + count; done() < wanted; ) await delay(5);
+    for (const wanted = done() + count; done() < wanted; ) {
+      if (this.#aborted) throw new Error("the load was given up");
+      await delay(5);
+    }
   }
 
   async #client(): Promise<void> {
@@ -73,7 +83,7 @@ export class Load {
       const session = Array.from({ length: this.#options.perSession ?? 1 }, () => this.#message());
       for (const message of session) this.sent.push(message);
       let open = session;
-      while (open.length > 0) {
+      while (open.length > 0 && !this.#aborted) {
         await this.#session(open);
         open = open.filter(({ outcome }) => outcome === "open");
         if (open.length > 0) await delay(RETRY_MS);

@@ -1,6 +1,6 @@
 /** Scripts that do what no script should, for one sender among many. Full figures with POSTLUA_LONG. */
 import assert from "node:assert/strict";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { after } from "node:test";
 import { postfixTest } from "../postfix/harness.ts";
 import { Field, LONG, SCRIPT } from "./field.ts";
@@ -96,15 +96,16 @@ postfixTest(
 
 postfixTest("reloads under load: no connection is refused or dropped", async () => {
   await using field = await Field.start();
-  const { postlua } = field.served;
-  const path = postlua.scriptPath("SMTPSVR.LUA");
+  const path = field.served.postlua.scriptPath("SMTPSVR.LUA");
   const load = field.load({ perSession: 3 });
   const reloads = LONG ? 100 : 15;
+  const outcomes = new Map<string, number>();
   for (let n = 1; n <= reloads; n++) {
-    appendFileSync(path, n % 5 === 4 ? "function broken(\n" : `-- version ${n}\n`);
-    process.kill(postlua.pid ?? 0, "SIGHUP");
+    writeFileSync(path, n % 5 === 4 ? `function broken_${n}(\n` : `${SCRIPT}-- version ${n}\n`);
+    const { scripts } = await field.reload();
+    const outcome = scripts[0]?.outcome ?? "";
+    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
     await load.more(LONG ? 20 : 5);
-    if (n % 5 === 4) writeFileSync(path, `${SCRIPT}-- whole again ${n}\n`);
   }
   const found = await field.settle(
     load,
@@ -113,7 +114,10 @@ postfixTest("reloads under load: no connection is refused or dropped", async () 
   );
   assert.equal(found.retried, 0);
   assert.equal(field.lines("worker died").length, 0);
-  assert.ok(field.lines("script loaded").length > reloads / 2);
-  assert.ok(field.lines("script refused, its last good version stays").length >= Math.floor(reloads / 5) - 1);
-  assert.match(readFileSync(path, "latin1"), /X-Checked/);
+  const broken = Math.floor((reloads + 1) / 5);
+  // The watch on the directory may be quicker than the command; there is nothing left to load then.
+  const unchanged = outcomes.get("unchanged") ?? 0;
+  assert.equal((outcomes.get("loaded") ?? 0) + unchanged, reloads - broken);
+  assert.equal(outcomes.get("refused"), broken);
+  assert.ok(field.lines("script loaded").length >= reloads - broken);
 });
