@@ -161,7 +161,7 @@ test("how a message lies in its store changes nothing", () => {
   }
 });
 
-const MEGABYTES = LONG ? 20 : 2;
+const MEGABYTES = LONG ? 20 : 1;
 const HOSTILE = [
   "<",
   "<div ",
