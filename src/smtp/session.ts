@@ -201,9 +201,15 @@ export class SmtpSession {
         );
         const denied = outcome.verdict.kind === "continue" ? this.#access() : outcome.verdict;
         if (denied.kind !== "continue") return only(denied);
-        const signature = signs(this.#services, this.globals, envelope)
-          ? await signMessage(this.#services, this.#context, envelope, store, outcome.edits, this.#decisions)
-          : [];
+        if (!signs(this.#services, this.globals, envelope)) return outcome;
+        const signature = await signMessage({
+          services: this.#services,
+          context: this.#context,
+          envelope,
+          store,
+          edits: outcome.edits,
+          decisions: this.#decisions,
+        });
         return { verdict: CONTINUE, edits: [...outcome.edits, ...signature] };
       } catch (error) {
         const verdict = this.#fail(error);

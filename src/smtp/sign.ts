@@ -31,10 +31,6 @@ const ROOM_BYTES = 4096;
 const ROOM_BYTES_A_RECIPIENT = 512;
 const ROOM_SHARE = 0.01;
 
-interface Owner {
-  readonly globals: Readonly<SmtpGlobals>;
-}
-
 /** Whether the message is from somebody whose mail is signed. Reports, which have no sender, never are. */
 export function signs(
   services: SessionServices,
@@ -45,17 +41,35 @@ export function signs(
   return globals.AuthUser !== "" || globals.LocalClientAddress;
 }
 
-/** `edits` are what the steps before have decided. @returns what has to be done after them */
-export async function signMessage(
-  services: SessionServices,
-  context: Owner,
-  envelope: Envelope,
-  store: MessageStore,
-  edits: readonly Edit[],
-  decisions: Decisions,
-): Promise<readonly Edit[]> {
+/** A message at the end of its way through the session. */
+export interface Leaving {
+  readonly services: SessionServices;
+  readonly context: { readonly globals: Readonly<SmtpGlobals> };
+  readonly envelope: Envelope;
+  readonly store: MessageStore;
+  /** What the steps before have decided. */
+  readonly edits: readonly Edit[];
+  readonly decisions: Decisions;
+}
+
+/** @returns what has to be done after the edits of the steps before */
+export async function signMessage(message: Leaving): Promise<readonly Edit[]> {
+  const { services, envelope, edits, context } = message;
   const loaded = scriptOf(services);
   if (loaded === undefined || !envelope.leaves(edits, services.ownDomains)) return [];
+  try {
+    return await sign(message, loaded);
+  } catch (error) {
+    // A bug of ours, and the same at every try: better unsigned than never sent.
+    const { stack, message: problem } = error as Error;
+    const { SessionID: session, QueueID: queue } = context.globals;
+    services.log.error("signature", { session, queue, problem: stack ?? problem });
+    return [];
+  }
+}
+
+async function sign(message: Leaving, loaded: LoadedScript): Promise<readonly Edit[]> {
+  const { services, envelope, store, edits, decisions } = message;
   const since = performance.now();
   const conclude = (result: string, detail: string) =>
     decisions.record("", "signature", result, since, detail);
@@ -69,7 +83,7 @@ export async function signMessage(
     conclude("none", reasons(plan));
     return [];
   }
-  const texts = await ask(services, loaded, context, plan, envelope, store, decisions);
+  const texts = await ask(message, loaded, plan);
   if (texts.PLAIN === "" && texts.HTML === "") return [];
   const room = ROOM_BYTES + ROOM_BYTES_A_RECIPIENT * envelope.recipients.length + store.size * ROOM_SHARE;
   const limit = services.maxMessageSize;
@@ -88,15 +102,8 @@ function scriptOf(services: SessionServices): LoadedScript | undefined {
 }
 
 /** Calls GetSignature once for each format, in a fresh environment. Where the top level fails there is nothing to call. */
-async function ask(
-  services: SessionServices,
-  loaded: LoadedScript,
-  context: Owner,
-  plan: SignaturePlan,
-  envelope: Envelope,
-  store: MessageStore,
-  decisions: Decisions,
-): Promise<SignatureTexts> {
+async function ask(message: Leaving, loaded: LoadedScript, plan: SignaturePlan): Promise<SignatureTexts> {
+  const { services, context, envelope, store, decisions } = message;
   const texts = { PLAIN: "", HTML: "" };
   const { engine, budgets, trace } = services;
   const script = new SignatureScript(engine, loaded, { globals: context.globals }, budgets, trace);
@@ -117,7 +124,9 @@ async function ask(
       } catch (error) {
         if (!(error instanceof ScriptError)) throw error;
         decisions.failed(error);
-        result = "failed, no signature";
+        decisions.record(script.name, "GetSignature", `${format}: failed, no signature`, since);
+        if (error.details.callback === "") break;
+        continue;
       }
       decisions.record(script.name, "GetSignature", `${format}: ${result}`, since);
     }
