@@ -201,7 +201,7 @@ export const CONFIG = z.strictObject({
       worker_memory_mb: z
         .number()
         .int("must be a whole number")
-        .min(192, "must be at least 192")
+        .min(384, "must be at least 384")
         .default(1_024)
         .describe(
           "resident memory at which a worker process is killed, megabytes; its scripts get about half of it",

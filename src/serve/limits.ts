@@ -12,12 +12,15 @@ export interface ProcessLimits {
   readonly scriptsMb: number;
 }
 
+/** The program itself, its threads, and V8's young generation, which its limit leaves out. */
+const OUTSIDE_HEAP_MB = 192;
+
 export function processLimits({ limits }: Pick<Config, "limits">): ProcessLimits {
   const memoryMb = limits.worker_memory_mb;
   return {
     silenceMs: limits.watchdog_ms,
     memoryMb,
-    heapMb: Math.round(memoryMb * 0.75),
+    heapMb: Math.round(Math.min(memoryMb * 0.75, memoryMb - OUTSIDE_HEAP_MB)),
     scriptsMb: Math.round(memoryMb * 0.5),
   };
 }

@@ -62,13 +62,13 @@ postfixTest("memory outside the budgets' sight: the worker dies alone", async ()
   await using field = await Field.start({
     script: harmful("Bad.FillMemory()"),
     bad: true,
-    config: "[limits]\nworker_memory_mb = 300\nscript_deaths = 1000",
+    config: "[limits]\nworker_memory_mb = 400\nscript_deaths = 1000",
   });
   const load = field.load();
   await load.more(20);
   assert.match(await field.provoke("harm@load.test"), /^451 4\.7\.1 /);
   await load.more(20);
-  await field.settle(load, "memory bomb in JavaScript", "killed at 300 MB");
+  await field.settle(load, "memory bomb in JavaScript", "killed at 400 MB");
   assert.deepEqual(
     field.lines("worker died").map(({ cause, callback }) => [cause, callback]),
     [["memory", "DoMAILFROM"]],

@@ -15,7 +15,7 @@ function DoRCPTTO() return "550 5.7.1 alive" end
 `;
 const CLOSED = /closed the connection|ECONNRESET/;
 const LIMITS =
-  "watch_scripts = false\n[limits]\nwatchdog_ms = 800\nworker_memory_mb = 256\nscript_deaths = 3\n";
+  "watch_scripts = false\n[limits]\nwatchdog_ms = 800\nworker_memory_mb = 384\nscript_deaths = 3\n";
 
 test("a worker stuck in JavaScript is named and replaced, and only its own sessions notice", async (t) => {
   const running = await start(t, { script: SCRIPT, bad: true, workers: 2, config: LIMITS });
@@ -79,7 +79,7 @@ test("a script that kills its worker three times is switched off, loudly; a chan
 });
 
 test("heap overflow and memory outside the heap each end one worker, and are the script's doing", async (t) => {
-  const config = LIMITS.replace("watchdog_ms = 800", "watchdog_ms = 20000").replace("_mb = 256", "_mb = 512");
+  const config = LIMITS.replace("watchdog_ms = 800", "watchdog_ms = 20000").replace("_mb = 384", "_mb = 512");
   const running = await start(t, { script: SCRIPT, bad: true, workers: 1, config });
   for (const [n, sender] of ["<heap@b.test>", "<memory@b.test>"].entries()) {
     await assert.rejects(running.rcpt("x@y.test", sender), CLOSED);
