@@ -112,7 +112,8 @@ export function readScript(path: string, name: string): Uint8Array {
   }
 }
 
-function unreadable(name: string, path: string, error: unknown): ScriptError {
+/** A ScriptError "missing" from a system error. */
+export function unreadable(name: string, path: string, error: unknown): ScriptError {
   const { code = "unknown error" } = error as NodeJS.ErrnoException;
   return new ScriptError(`${path} cannot be read (${code})`, {
     kind: "missing",

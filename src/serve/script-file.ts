@@ -8,7 +8,7 @@ import { type Stats, statSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { fromBytes } from "../bytes.ts";
 import { ScriptError } from "../lua/errors.ts";
-import { findScript, readScript } from "../scripts/loader.ts";
+import { findScript, readScript, unreadable } from "../scripts/loader.ts";
 import type { ScriptCandidate } from "./messages.ts";
 
 const SETTLE_MS = 100;
@@ -26,14 +26,14 @@ export async function readSettled(directory: string, name: string): Promise<Scri
   for (let look = 0; look < MOST_LOOKS; look++) {
     const path = findScript(directory, name);
     if (path === undefined) return undefined;
-    const stats = statSync(path, { throwIfNoEntry: false });
+    const stats = statsOf(path, name);
     if (stats !== undefined) {
       const now = identity(stats);
       // An old time stamp, or none newer after a wait: clocks of file servers may differ from ours.
       const settled = now === before || Date.now() - stats.mtimeMs >= SETTLE_MS;
       if (settled) {
         const candidate = read(path, name, stats);
-        const after = statSync(path, { throwIfNoEntry: false });
+        const after = statsOf(path, name);
         if (after !== undefined && identity(after) === now) return candidate;
       }
       before = now;
@@ -47,6 +47,19 @@ export async function readSettled(directory: string, name: string): Promise<Scri
     line: 0,
     traceback: "",
   });
+}
+
+/** @returns undefined when it has just gone. @throws ScriptError "missing" when it cannot be looked at */
+function statsOf(path: string, name: string): Stats | undefined {
+  let stats: Stats | undefined;
+  try {
+    stats = statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw unreadable(name, path, error);
+  }
+  // Reading a pipe would wait for who writes it.
+  if (stats?.isFile() === false) throw unreadable(name, path, { code: "no regular file" });
+  return stats;
 }
 
 function identity({ mtimeMs, ctimeMs, size, ino }: Stats): string {

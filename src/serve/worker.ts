@@ -8,7 +8,7 @@
  */
 import type { Socket } from "node:net";
 import type { Config } from "../config/load.ts";
-import { createLog, type Log } from "../log.ts";
+import { type AdjustableLog, createLog } from "../log.ts";
 import { ScriptError } from "../lua/errors.ts";
 import type { HostModule } from "../lua/host.ts";
 import type { Monitor } from "../lua/monitor.ts";
@@ -65,7 +65,7 @@ class Worker {
   readonly #ids = new SessionIds();
   readonly #connections = new Set<MilterConnection>();
   #config: Config | undefined;
-  #log: Log | undefined;
+  #log: AdjustableLog | undefined;
   #service: Service | undefined;
   #door: MilterFilter | undefined;
   #stopping = false;
@@ -77,7 +77,8 @@ class Worker {
   init(config: Config, text: boolean, scripts: GivenScripts): void {
     const first = this.#config === undefined;
     this.#config = config;
-    this.#log = createLog({ level: config.log_level, stream: process.stdout, text });
+    this.#log ??= createLog({ level: config.log_level, stream: process.stdout, text });
+    this.#log.setLevel(config.log_level);
     this.#service = new Service(
       config,
       [...helperModules(config, this.#log), ...this.#modules],

@@ -1,6 +1,15 @@
 /** What the primary takes into service, and what it refuses, from real files. */
 import assert from "node:assert/strict";
-import { mkdtempSync, openSync, rmSync, utimesSync, writeFileSync, writeSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -130,4 +139,19 @@ test("a time stamp in the future is no reason to wait for ever", async (t) => {
   writeFileSync(path, "good");
   utimesSync(path, Date.now() / 1000 + 3600, Date.now() / 1000 + 3600);
   assert.equal((await readSettled(directory, NAME))?.source, "good");
+});
+
+test("a name that is no readable file is refused, not thrown", async (t) => {
+  const { directory, path } = scratch(t);
+  const slot = new ScriptSlot(NAME);
+  mkdirSync(path);
+  const outcome = await slot.load(directory, tryOut, true);
+  assert.match(
+    outcome.kind === "refused" ? outcome.problem.message : "",
+    /cannot be read \(no regular file\)/,
+  );
+  rmSync(path, { recursive: true });
+  symlinkSync(NAME, path);
+  const looping = await slot.load(directory, tryOut, true);
+  assert.match(looping.kind === "refused" ? looping.problem.message : "", /cannot be read \(ELOOP\)/);
 });
