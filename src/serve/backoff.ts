@@ -2,7 +2,7 @@
 
 const FIRST_MS = 100;
 /** A worker that cannot even start must not eat the machine; one that served mail is missed sooner. */
-const MOST_MS = { starting: 10_000, serving: 1_000 } as const;
+const MOST_MS = { starting: 5_000, serving: 400 } as const;
 /** Deaths of workers that lived this long have nothing to do with each other. */
 const SETTLED_MS = 10_000;
 

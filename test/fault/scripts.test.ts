@@ -26,7 +26,11 @@ const BUDGET_CASES: [fault: string, body: string, budget: RegExp][] = [
     /^budget:(instructions|cpu)$/,
   ],
   ["endless loop in pcall", "while true do pcall(error) end", /^budget:(instructions|cpu)$/],
-  ["memory bomb: one string", `local s = "x" while true do s = s .. s end`, /^(budget|memory):string$/],
+  [
+    "memory bomb: one string",
+    `local s = "x" while true do s = s .. s end`,
+    /^(budget:(string|cpu)|memory:string)$/,
+  ],
   [
     "memory bomb: tables",
     "local t = {} while true do t = { t } end",
