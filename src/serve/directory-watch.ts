@@ -2,9 +2,11 @@
  * Notices that Lua files in a directory have changed, once they have settled:
  * the kernel's word is taken as a hint, a slow look at the files as the proof,
  * which also works where the kernel says nothing (network file systems, a
- * directory that was replaced, no watches left).
+ * directory that was replaced, no watches left). A file system that hangs holds
+ * up the looking and nothing else.
  */
-import { type FSWatcher, readdirSync, statSync, watch } from "node:fs";
+import { type FSWatcher, watch } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 export interface WatchTimes {
@@ -20,26 +22,38 @@ export class DirectoryWatch {
   readonly #directory: string;
   readonly #changed: () => void;
   readonly #times: WatchTimes;
-  /** What was there when `changed` was last called. */
+  /** What was there when `changed` was last called, or at the start. */
   #known: string;
   /** What was there at the last look, if that differs from #known. */
   #unsettled: string | undefined;
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** The next look comes within settleMs. */
-  #soon = false;
+  /** The next look comes within settleMs, or is under way. */
+  #soon = true;
+  /** Something happened since the last look began. */
+  #hinted = false;
+  #closed = false;
 
-  /** `changed` is called when the files differ from those at the last call, or at the start. */
-  constructor(directory: string, changed: () => void, times = TIMES) {
+  /**
+   * From when this resolves, `changed` is called when the files differ from those at the last call, or from those
+   * that there were then.
+   */
+  static async open(directory: string, changed: () => void, times = TIMES): Promise<DirectoryWatch> {
+    const watch = new DirectoryWatch(directory, changed, times, await fingerprint(directory));
+    watch.#listen();
+    watch.#wait(times.settleMs);
+    return watch;
+  }
+
+  private constructor(directory: string, changed: () => void, times: WatchTimes, known: string) {
     this.#directory = directory;
     this.#changed = changed;
     this.#times = times;
-    this.#known = fingerprint(directory);
-    this.#wait(times.pollMs);
-    this.#listen();
+    this.#known = known;
   }
 
   close(): void {
+    this.#closed = true;
     clearTimeout(this.#timer);
     this.#watcher?.close();
     this.#watcher = undefined;
@@ -63,6 +77,7 @@ export class DirectoryWatch {
 
   /** Something happened there: a look is due soon, not put off by what else happens. */
   #hint(): void {
+    this.#hinted = true;
     if (this.#soon) return;
     this.#soon = true;
     this.#wait(this.#times.settleMs);
@@ -70,37 +85,40 @@ export class DirectoryWatch {
 
   #wait(ms: number): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#look(), ms).unref();
+    this.#timer = setTimeout(() => void this.#look(), ms).unref();
   }
 
-  #look(): void {
+  async #look(): Promise<void> {
     if (this.#watcher === undefined) this.#listen();
-    const now = fingerprint(this.#directory);
-    const settled = now === this.#unsettled;
+    this.#soon = true;
+    this.#hinted = false;
+    const now = await fingerprint(this.#directory);
+    if (this.#closed) return;
     if (now === this.#known) this.#unsettled = undefined;
-    else if (settled) {
+    else if (now === this.#unsettled) {
       this.#known = now;
       this.#unsettled = undefined;
       this.#changed();
     } else this.#unsettled = now;
-    this.#soon = this.#unsettled !== undefined;
+    this.#soon = this.#hinted || this.#unsettled !== undefined;
     this.#wait(this.#soon ? this.#times.settleMs : this.#times.pollMs);
   }
 }
 
 /** Names, sizes, times and inodes of the Lua files; "" when the directory cannot be read. */
-function fingerprint(directory: string): string {
+async function fingerprint(directory: string): Promise<string> {
   try {
-    const names = readdirSync(directory).filter((name) => /\.lua$/i.test(name));
-    return names.map((name) => `${name} ${state(join(directory, name))}`).join("\n");
+    const names = (await readdir(directory)).filter((name) => /\.lua$/i.test(name));
+    const lines = names.map(async (name) => `${name} ${await state(join(directory, name))}`);
+    return (await Promise.all(lines)).join("\n");
   } catch {
     return "";
   }
 }
 
-function state(path: string): string {
+async function state(path: string): Promise<string> {
   try {
-    const { mtimeMs, ctimeMs, size, ino } = statSync(path);
+    const { mtimeMs, ctimeMs, size, ino } = await stat(path);
     return `${mtimeMs} ${ctimeMs} ${size} ${ino}`;
   } catch {
     return "gone";

@@ -105,7 +105,7 @@ export class Primary {
       this.#log,
     );
     await this.#openControls();
-    this.#watchScripts();
+    await this.#watchScripts();
     this.#firstLoad = this.#inTurn(() => this.#scripts.loadFirst());
     await this.#pool.start();
   }
@@ -142,8 +142,8 @@ export class Primary {
     this.#log.info("stopping", { timeout_ms: timeoutMs });
     this.#watch?.close();
     await this.#listeners?.close();
+    this.#trial.stop();
     await this.#pool.stop(timeoutMs);
-    this.#trial.close();
     for (const control of this.#controls) await control.close();
     this.#statistics.close();
     await this.#output.close();
@@ -167,10 +167,12 @@ export class Primary {
     if (listen !== undefined) await open(listen, { metrics });
   }
 
-  #watchScripts(): void {
+  async #watchScripts(): Promise<void> {
     this.#watch?.close();
+    this.#watch = undefined;
     const { watch_scripts, scripts_dir } = this.#config;
-    this.#watch = watch_scripts ? new DirectoryWatch(scripts_dir, () => this.#reloadScripts()) : undefined;
+    if (!watch_scripts) return;
+    this.#watch = await DirectoryWatch.open(scripts_dir, () => this.#reloadScripts());
   }
 
   async #loadScripts(mayRemove: boolean): Promise<ReloadReport["scripts"]> {
@@ -204,18 +206,18 @@ export class Primary {
     this.#configLoadedAt = new Date();
     if (restart.length > 0)
       this.#log.warn("configuration needs a restart", { parameters: restart.join(" ") });
-    if (applied.length > 0) this.#apply(withoutRestart(before, read), applied);
+    if (applied.length > 0) await this.#apply(withoutRestart(before, read), applied);
     const outcome = applied.length > 0 ? "applied" : "unchanged";
     return { outcome, applied, restart, problems: [] };
   }
 
-  #apply(config: Config, applied: readonly string[]): void {
+  async #apply(config: Config, applied: readonly string[]): Promise<void> {
     this.#config = config;
     this.#log.info("configuration applied", { parameters: applied.join(" ") });
     this.#log.setLevel(config.log_level);
     this.#trial.close();
     this.#pool.broadcast(this.#init());
-    this.#watchScripts();
+    await this.#watchScripts();
   }
 
   #init(): ToWorker {

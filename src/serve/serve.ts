@@ -41,7 +41,8 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
   });
   const ready = () => notifier.ready(`${config.workers} workers`);
   try {
-    await primary.start();
+    const outcome = await Promise.race([primary.start(), stopped.then(() => "stopped" as const)]);
+    if (outcome === "stopped") return 0;
   } catch (error) {
     log.error("cannot start", { problem: (error as Error).message });
     await primary.stop();

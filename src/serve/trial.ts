@@ -25,6 +25,7 @@ export class Trial {
   #process: WorkerProcess | undefined;
   #look: NodeJS.Timeout | undefined;
   #idle: NodeJS.Timeout | undefined;
+  #stopped = false;
   #answer: ((answer: ToPrimary & { type: "tried" }) => void) | undefined;
 
   constructor(options: TrialOptions) {
@@ -38,6 +39,7 @@ export class Trial {
    * @throws ScriptError when it is broken, or when the process did not survive it
    */
   async run(candidate: ScriptCandidate): Promise<readonly string[]> {
+    if (this.#stopped) throw failure(candidate, "not tried out, the service stops", 0);
     clearTimeout(this.#idle);
     const process = this.#start();
     const answer = new Promise<ToPrimary & { type: "tried" }>((resolve) => {
@@ -66,7 +68,13 @@ export class Trial {
     return outcome.callbacks;
   }
 
-  /** Ends the process, if there is one. */
+  /** Tries nothing any more. */
+  stop(): void {
+    this.#stopped = true;
+    this.close();
+  }
+
+  /** Ends the process, if there is one; the next trial starts another. */
   close(): void {
     clearTimeout(this.#idle);
     clearInterval(this.#look);

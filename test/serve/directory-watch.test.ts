@@ -15,13 +15,13 @@ interface Watched {
   next(): Promise<unknown>;
 }
 
-function watched(context: TestContext, times = TIMES): Watched {
+async function watched(context: TestContext, times = TIMES): Promise<Watched> {
   const directory = join(mkdtempSync(join(tmpdir(), "watch-")), "scripts");
   mkdirSync(directory);
   writeFileSync(join(directory, "SMTPSVR.LUA"), "a = 1");
   const events = new EventTarget();
   let calls = 0;
-  const watch = new DirectoryWatch(
+  const watch = await DirectoryWatch.open(
     directory,
     () => {
       calls++;
@@ -46,7 +46,7 @@ function watched(context: TestContext, times = TIMES): Watched {
 }
 
 test("a changed, a new and a removed file are each told once", async (t) => {
-  const watch = watched(t);
+  const watch = await watched(t);
   writeFileSync(join(watch.directory, "SMTPSVR.LUA"), "a = 22");
   await watch.next();
   writeFileSync(join(watch.directory, "other.lua"), "b = 1");
@@ -57,7 +57,7 @@ test("a changed, a new and a removed file are each told once", async (t) => {
 });
 
 test("a file put in place by rename is noticed, also with the same size", async (t) => {
-  const watch = watched(t);
+  const watch = await watched(t);
   writeFileSync(join(watch.directory, "new"), "a = 2");
   renameSync(join(watch.directory, "new"), join(watch.directory, "SMTPSVR.LUA"));
   await watch.next();
@@ -65,7 +65,7 @@ test("a file put in place by rename is noticed, also with the same size", async 
 });
 
 test("a file that is still being written is waited for", async (t) => {
-  const watch = watched(t, { pollMs: 50, settleMs: 60 });
+  const watch = await watched(t, { pollMs: 50, settleMs: 60 });
   const path = join(watch.directory, "SMTPSVR.LUA");
   let writes = 0;
   const writing = setInterval(() => {
@@ -78,7 +78,7 @@ test("a file that is still being written is waited for", async (t) => {
 });
 
 test("files that are no scripts are nobody's business", async (t) => {
-  const watch = watched(t);
+  const watch = await watched(t);
   writeFileSync(join(watch.directory, "notes.txt"), "x");
   writeFileSync(join(watch.directory, "SMTPSVR.LUA"), "a = 333");
   await watch.next();
@@ -86,7 +86,7 @@ test("files that are no scripts are nobody's business", async (t) => {
 });
 
 test("a directory that is replaced by another is still watched", async (t) => {
-  const watch = watched(t);
+  const watch = await watched(t);
   const { directory } = watch;
   renameSync(directory, `${directory}.old`);
   mkdirSync(directory);

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { existsSync, lstatSync, renameSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { test } from "node:test";
+import { Scratch } from "../../postfix/scratch.ts";
+import { PostluaService } from "../../postfix/service.ts";
 import { replyText, start, until } from "./service.ts";
 
 const SCRIPT = `
@@ -87,4 +89,21 @@ test("another program's socket in our place is left alone, also at the end", asy
       .on("error", reject);
   });
   assert.equal(said, "other\n");
+});
+
+test("a stop before the service is ready is as orderly", async (t) => {
+  const scratch = Scratch.create();
+  const service = new PostluaService({
+    scratch,
+    configDirectory: scratch.path,
+    scripts: { "SMTPSVR.LUA": SCRIPT },
+    workers: 2,
+    onLine: ({ event }) => {
+      if (event === "listening") process.kill(service.pid ?? 0, "SIGTERM");
+    },
+  });
+  t.after(() => scratch.remove());
+  await assert.rejects(service.start(), /postlua ended at its start/);
+  assert.equal(await service.exited, 0);
+  assert.ok(service.lines.some(({ event }) => event === "stopped"));
 });
