@@ -64,11 +64,12 @@ export class WorkerPool {
     return pending;
   }
 
-  /** Starts the workers; resolves when the first is ready. */
+  /** Starts the workers; resolves when the first is ready, never when it has been stopped before. */
   start(): Promise<void> {
     const ready = new Promise<void>((resolve) => {
       this.#firstReady = resolve;
     });
+    if (this.#stopping) return ready;
     for (let n = 0; n < this.#options.workers; n++) this.#fork();
     this.#look = setInterval(() => {
       const now = performance.now();

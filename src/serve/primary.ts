@@ -47,6 +47,7 @@ export class Primary {
   #listeners: Listeners | undefined;
   readonly #controls: ControlServer[] = [];
   #watch: DirectoryWatch | undefined;
+  #opening: Promise<void> = Promise.resolve();
   #firstLoad: Promise<void> = Promise.resolve();
   /** Reloads come one after another. */
   #reloading: Promise<unknown> = Promise.resolve();
@@ -94,6 +95,13 @@ export class Primary {
    * @throws Error naming the address when one cannot be listened on
    */
   async start(): Promise<void> {
+    this.#opening = this.#open();
+    await this.#opening;
+    this.#firstLoad = this.#inTurn(() => this.#scripts.loadFirst());
+    await this.#pool.start();
+  }
+
+  async #open(): Promise<void> {
     const { listen, socket_mode, socket_group } = this.#config.milter;
     this.#listeners = await Listeners.open(
       {
@@ -106,8 +114,6 @@ export class Primary {
     );
     await this.#openControls();
     await this.#watchScripts();
-    this.#firstLoad = this.#inTurn(() => this.#scripts.loadFirst());
-    await this.#pool.start();
   }
 
   /** Refuses new connections, lets messages under way finish within the time limit, then ends the workers. */
@@ -140,6 +146,8 @@ export class Primary {
   async #stop(): Promise<void> {
     const timeoutMs = this.#config.limits.stop_timeout_ms;
     this.#log.info("stopping", { timeout_ms: timeoutMs });
+    // A stop may come before everything is open; what failed has been told to whoever called start().
+    await this.#opening.catch(() => {});
     this.#watch?.close();
     await this.#listeners?.close();
     this.#trial.stop();
