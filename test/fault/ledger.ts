@@ -63,6 +63,13 @@ export function account(sent: readonly Sent[], arrived: readonly SinkMessage[]):
   };
 }
 
+/** The slowest first attempt but for `waited`, those that had been handed to a worker that stood still. */
+export function slowestOther(sent: readonly Sent[], waited: number): number {
+  const first = sent.filter(({ attempts, outcome }) => attempts === 1 && outcome !== "open");
+  const times = first.map(({ ms }) => ms).sort((a, b) => b - a);
+  return Math.round(times[waited] ?? 0);
+}
+
 function headerOf(message: SinkMessage, name: string): string | undefined {
   return message.headers.find(([found]) => found.toLowerCase() === name.toLowerCase())?.[1];
 }
