@@ -57,7 +57,10 @@ export class BlackBox {
   #take(text: string): void {
     const lines = (this.#rest + text).split("\n");
     this.#rest = lines.pop() ?? "";
-    for (const line of lines) this.#takeLine(JSON.parse(line) as BlackBoxLine);
+    for (const line of lines) {
+      const parsed = parse(line);
+      if (parsed !== undefined) this.#takeLine(parsed);
+    }
   }
 
   #takeLine(line: BlackBoxLine): void {
@@ -65,5 +68,15 @@ export class BlackBox {
     if (line.type === "killing") this.killing = line;
     else if (line.place === undefined) this.#places = [];
     else this.#places = [...this.#places.slice(1 - KEPT), line.place];
+  }
+}
+
+/** A script can find this pipe below /dev/fd; what it writes there must not reach further. */
+function parse(line: string): BlackBoxLine | undefined {
+  try {
+    const value = JSON.parse(line) as BlackBoxLine | null;
+    return value?.type === "alive" || value?.type === "killing" ? value : undefined;
+  } catch {
+    return undefined;
   }
 }

@@ -49,7 +49,11 @@ export class Listeners {
       throw error;
     }
     listeners.#timer = setInterval(() => {
-      listeners.#looking = listeners.#looking.then(() => listeners.#look());
+      listeners.#looking = listeners.#looking
+        .then(() => listeners.#look())
+        .catch((error: Error) => {
+          log.error("socket file", { problem: error.message });
+        });
     }, LOOK_MS);
     return listeners;
   }

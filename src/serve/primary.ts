@@ -97,7 +97,8 @@ export class Primary {
   async start(): Promise<void> {
     this.#opening = this.#open();
     await this.#opening;
-    this.#firstLoad = this.#inTurn(() => this.#scripts.loadFirst());
+    // Whatever goes wrong has been logged; the workers start with what there is.
+    this.#firstLoad = this.#inTurn(() => this.#scripts.loadFirst()).catch(() => {});
     await this.#pool.start();
   }
 
@@ -249,7 +250,9 @@ export class Primary {
 
   #died(worker: WorkerProcess, death: Death, restartMs: number | undefined): void {
     reportDeath(this.#channels, death, restartMs);
-    void this.#statistics.died(worker.figures, death.cause);
+    this.#statistics.died(worker.figures, death.cause).catch((error: Error) => {
+      this.#log.error("statistics", { problem: error.message });
+    });
     if (countsAgainstScript(death) && this.#scripts.blame(death)) this.#handOut();
   }
 
