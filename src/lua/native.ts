@@ -171,11 +171,6 @@ export function checkAny(L: LuaState, arg: number): void {
   if (lua_type(L, arg) === LUA.NONE) argError(L, arg, "value expected");
 }
 
-/** Raises unless the argument is of `type` (LUA.TABLE ...). */
-export function checkType(L: LuaState, arg: number, type: number): void {
-  if (lua_type(L, arg) !== type) typeError(L, arg, textOfBytes(lua_typename(L, type)));
-}
-
 /** A string or number argument as a byte string; the argument itself stays as it is. */
 export function checkBytes(L: LuaState, arg: number): string {
   return toText(L, arg) ?? typeError(L, arg, "string");

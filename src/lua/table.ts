@@ -202,7 +202,7 @@ const foreachi = generatorNative(function* (L: LuaState): NativeGenerator {
   return 0;
 });
 
-/** 5.2's unpack; the global of 5.0 is this one without the positions. */
+/** 5.2's unpack, with 5.2's limit and message; the global unpack (base.ts) has 5.0's. */
 function unpack(L: LuaState): number {
   const t = checkTable(L, 1);
   const first = optWhole(L, 2, 1);

@@ -597,9 +597,6 @@ export function upvalueIndex(n: number): number {
   return defs.lua_upvalueindex(n);
 }
 
-/** Where functions, metatables and the like that belong to no script may be kept. */
-export const REGISTRY: number = defs.LUA_REGISTRYINDEX;
-
 /** A JavaScript exception inside a protected call is given to `handler`, which leaves a Lua error value or throws. */
 export function onException(handler: Native): void {
   const { lua_pushcfunction: push } = lapi;

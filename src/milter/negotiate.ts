@@ -79,7 +79,8 @@ export const NO_REPLY: Readonly<Record<MilterEvent, number>> = {
   unknown: SMFIP_NR_UNKN,
 };
 
-const EVENTS = Object.keys(NO_EVENT) as MilterEvent[];
+/** Every event, in the order of the dialogue. */
+export const EVENTS: readonly MilterEvent[] = Object.keys(NO_EVENT) as MilterEvent[];
 
 /**
  * DATA must be sent and answered over TCP. Postfix's smtpd passes the socket on to cleanup(8) behind DATA; when

@@ -32,7 +32,7 @@ import { errorsCallback } from "../scripts/errors.ts";
 import type { ScriptState } from "../scripts/loader.ts";
 import { SmtpSession } from "../smtp/session.ts";
 import { type DoorServices, fieldBytes, milterReply } from "./door.ts";
-import { InternalMail, isInternal } from "./internal-mail.ts";
+import { InternalMail, type InternalWork, isInternal } from "./internal-mail.ts";
 
 const EDITS =
   SMFIF_ADDHDRS |
@@ -45,14 +45,22 @@ const EDITS =
 
 const SIGNATURE_EDITS = SMFIF_CHGBODY | SMFIF_CHGHDRS | SMFIF_ADDHDRS;
 
-/** One for a process: hands out a handler for each connection. */
+/** One for each set of scripts, which must be loaded: hands out a handler for each connection. */
 export function milterDoor(services: DoorServices): MilterFilter {
   const { hasRules } = services;
   const notices = wantsNotices(services);
   const seesRelaying = services.relayingTransport !== undefined;
+  const needs = filterNeeds(services, { hasRules, seesRelaying, notices });
+  const work: InternalWork = {
+    notices,
+    submissions: filterNeeds(services, { hasRules }).events.includes("mail"),
+    content:
+      defines(services.script(SMTPSVR_FILE), "ProcessMessage") ||
+      defines(services.script(SIGNATURE_FILE), "GetSignature"),
+  };
   return {
-    needs: () => filterNeeds(services, { hasRules, seesRelaying, notices }),
-    open: (context) => chosenAtConnect(services, context, notices),
+    needs: () => needs,
+    open: (context) => chosenAtConnect(services, context, work),
   };
 }
 
@@ -64,12 +72,8 @@ function wantsNotices(services: DoorServices): boolean {
 }
 
 /** What kind of mail a connection brings shows at CONNECT. Where nothing is to be done, the MTA need not go on. */
-function chosenAtConnect(services: DoorServices, context: MilterContext, notices: boolean): MilterHandler {
-  const { events } = filterNeeds(services, { hasRules: services.hasRules });
-  const submissions = events.includes("mail");
-  const content =
-    defines(services.script(SMTPSVR_FILE), "ProcessMessage") ||
-    defines(services.script(SIGNATURE_FILE), "GetSignature");
+function chosenAtConnect(services: DoorServices, context: MilterContext, work: InternalWork): MilterHandler {
+  const { notices, submissions } = work;
   let chosen: MilterHandler | undefined;
   const handler = () => {
     // Without notices the MTA was asked for nothing more anyway.
@@ -80,7 +84,7 @@ function chosenAtConnect(services: DoorServices, context: MilterContext, notices
     connect: (event) => {
       if (!isInternal(event)) return handler().connect?.(event);
       if (!submissions && !notices) return { kind: "accept" };
-      chosen = new InternalMail(services, context, { notices, submissions, content });
+      chosen = new InternalMail(services, context, work);
       return undefined;
     },
     helo: (name) => handler().helo?.(name),

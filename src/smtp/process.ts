@@ -65,7 +65,10 @@ export async function processMessage(
   return { verdict: outcome.verdict, edits };
 }
 
-/** Header lines of DoDATAStart first, on top; then what ProcessMessage wants; then changed ESMTP parameters. */
+/**
+ * What ProcessMessage wants, then the header lines of DoDATAStart, then changed ESMTP parameters. Lines for the top
+ * come after every change of a received field, whose numbers they would shift.
+ */
 function collect(outcome: ActionOutcome, envelope: Envelope, decisions: Decisions, name: string): Edit[] {
   const top = topLines(envelope.headerLines);
   for (const { line, why } of top.ignored) {

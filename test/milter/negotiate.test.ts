@@ -5,18 +5,8 @@ import { encodeAgreement, negotiate, type Offer } from "../../src/milter/negotia
 import { actionNames, type MilterEvent, stepNames } from "../../src/milter/protocol.ts";
 import { decodeResponse } from "../../src/milter/response.ts";
 import { onePacket, raw, testCuts } from "./feed.ts";
+import { EVERY } from "./serve.ts";
 
-const EVERY: readonly MilterEvent[] = [
-  "connect",
-  "helo",
-  "mail",
-  "rcpt",
-  "data",
-  "header",
-  "eoh",
-  "body",
-  "unknown",
-];
 const NOTHING: FilterNeeds = { events: [], quiet: [], actions: 0, leadingSpace: false };
 const EVERYTHING: FilterNeeds = { events: EVERY, quiet: EVERY, actions: 0xff, leadingSpace: true };
 

@@ -4,20 +4,8 @@
  *   node noop.ts ADDRESS [quiet]
  */
 import type { MilterHandler } from "../../../src/milter/filter.ts";
-import type { MilterEvent } from "../../../src/milter/protocol.ts";
+import { EVENTS } from "../../../src/milter/negotiate.ts";
 import { MilterServer } from "../../../src/milter/server.ts";
-
-const EVENTS: readonly MilterEvent[] = [
-  "connect",
-  "helo",
-  "mail",
-  "rcpt",
-  "data",
-  "header",
-  "eoh",
-  "body",
-  "unknown",
-];
 
 const nothing = () => {};
 const handler: MilterHandler = {
