@@ -15,18 +15,19 @@ const SRC = join(ROOT, "src");
 const LAYERS: readonly (readonly string[])[] = [
   ["main.ts"],
   ["commands"],
+  ["queue"],
   ["serve"],
   ["smtp"],
   ["scripts"],
   ["helpers"],
-  ["lua", "message", "net"],
+  ["directory", "lua", "message", "net"],
   ["config"],
   ["log.ts"],
   ["log-line.ts", "bytes.ts"],
 ];
 
 /** Folders that may be taken out and used alone: what lies in them imports nothing of ours from outside. */
-const ALONE = ["milter"];
+const ALONE = ["milter", "policy"];
 
 function files(directory: string): string[] {
   return readdirSync(directory, { recursive: true, encoding: "utf8" })
