@@ -28,9 +28,12 @@ export interface PostfixFacts {
   readonly messageSizeLimit: number;
   readonly myNetworks: readonly string[];
   readonly defaultTransport: string;
-  readonly relayTransport: string;
-  /** Domains that Postfix receives mail for, lower case, as far as main.cf itself lists them. */
+  /** Names of the transports that its own domains take, and of those that deliver nothing. */
+  readonly ownTransports: readonly string[];
+  /** Domains that Postfix receives mail for, lower case, as far as main.cf itself lists them; ".x" is all below x. */
   readonly ownDomains: readonly string[];
+  /** Whether main.cf itself lists them all. */
+  readonly ownDomainsComplete: boolean;
   /** Local part of the sender of notices to the postmaster. */
   readonly doubleBounceSender: string;
   /** It shows a milter its notices (non_smtpd_milters, internal_mail_filter_classes). */
@@ -153,12 +156,15 @@ const NO_FACTS = {
   messageSizeLimit: 10_240_000,
   myNetworks: ["127.0.0.0/8", "::1/128"],
   defaultTransport: "smtp",
-  relayTransport: "relay",
+  ownTransports: ["local", "virtual", "relay", "error"],
   ownDomains: [],
+  ownDomainsComplete: false,
   doubleBounceSender: "double-bounce",
   showsNotices: true,
 };
 
+/** error: what Postfix says of an address in virtual_alias_domains that no table has. */
+const OWN_TRANSPORTS = ["local_transport", "virtual_transport", "relay_transport"];
 const DOMAIN_LISTS = ["mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"];
 
 async function askPostfix(configDir: string): Promise<PostfixFacts> {
@@ -168,7 +174,8 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
     "message_size_limit",
     "mynetworks",
     "default_transport",
-    "relay_transport",
+    ...OWN_TRANSPORTS,
+    "parent_domain_matches_subdomains",
     "double_bounce_sender",
     "non_smtpd_milters",
     "internal_mail_filter_classes",
@@ -184,15 +191,12 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
         .replace(/[[\]]/g, "")
         .split(/[\s,]+/)
         .filter((range) => range !== "" && networkProblem(range) === undefined),
-      defaultTransport: (values.get("default_transport") ?? "smtp").split(":")[0] ?? "smtp",
-      relayTransport: (values.get("relay_transport") ?? "relay").split(":")[0] ?? "relay",
+      defaultTransport: transportName(values.get("default_transport") || NO_FACTS.defaultTransport),
+      ownTransports: [...OWN_TRANSPORTS.map((name) => transportName(values.get(name) ?? "")), "error"],
       showsNotices:
         (values.get("non_smtpd_milters") ?? "") !== "" &&
         /\bbounce\b/.test(values.get("internal_mail_filter_classes") ?? ""),
-      // What stands in tables is told at RCPT, or not at all.
-      ownDomains: DOMAIN_LISTS.flatMap((name) => (values.get(name) ?? "").split(/[\s,]+/))
-        .filter((domain) => /^[\w-][\w.-]*$/.test(domain))
-        .map((domain) => domain.toLowerCase()),
+      ...domainsOf(values),
       doubleBounceSender: values.get("double_bounce_sender") || NO_FACTS.doubleBounceSender,
       problem: "",
     };
@@ -200,6 +204,31 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
     const reason = (error as { stderr?: string }).stderr?.trim() || (error as Error).message;
     return assumed(configDir, reason);
   }
+}
+
+/** Without the next hop. */
+function transportName(value: string): string {
+  return value.split(":")[0] ?? "";
+}
+
+/** What stands in tables and files is not looked up. */
+function domainsOf(
+  values: ReadonlyMap<string, string>,
+): Pick<PostfixFacts, "ownDomains" | "ownDomainsComplete"> {
+  const parents = (values.get("parent_domain_matches_subdomains") ?? "").split(/[\s,]+/);
+  const listed: string[] = [];
+  let ownDomainsComplete = true;
+  for (const name of DOMAIN_LISTS) {
+    for (const entry of (values.get(name) ?? "").toLowerCase().split(/[\s,]+/)) {
+      if (/^\.?[\w-][\w.-]*$/.test(entry)) {
+        listed.push(entry);
+        if (parents.includes(name) && !entry.startsWith(".")) listed.push(`.${entry}`);
+      } else if (entry !== "" && !/^\[.*\]$/.test(entry)) {
+        ownDomainsComplete = false;
+      }
+    }
+  }
+  return { ownDomains: listed, ownDomainsComplete };
 }
 
 function assumed(configDir: string, reason: string): PostfixFacts {

@@ -1,13 +1,11 @@
 /** What the handlers of the milter door share: their services, and small translations. */
 import type { MilterReply } from "../milter/reply.ts";
+import type { Transports } from "../smtp/outside.ts";
 import type { SessionServices } from "../smtp/services.ts";
 import type { Verdict } from "../smtp/verdict.ts";
 
 export interface DoorServices extends SessionServices {
-  /** The transport that mail for other hosts takes. */
-  readonly outgoingTransport: string;
-  /** The same; undefined when mail for Postfix's own domains may take it, too. */
-  readonly relayingTransport: string | undefined;
+  readonly transports: Transports;
   /** Whether any rule of the configuration can refuse without a script. */
   readonly hasRules: boolean;
   /** Local part of the sender of Postfix's notices to the postmaster. */

@@ -30,6 +30,7 @@ import type { MilterReply } from "../milter/reply.ts";
 import { ERRORS_FILE, SIGNATURE_FILE, SMTPSVR_FILE } from "../scripts/callbacks.ts";
 import { errorsCallback } from "../scripts/errors.ts";
 import type { ScriptState } from "../scripts/loader.ts";
+import { domainOf, isOutside } from "../smtp/outside.ts";
 import { SmtpSession } from "../smtp/session.ts";
 import { type DoorServices, fieldBytes, milterReply } from "./door.ts";
 import { InternalMail, type InternalWork, isInternal } from "./internal-mail.ts";
@@ -49,7 +50,8 @@ const SIGNATURE_EDITS = SMFIF_CHGBODY | SMFIF_CHGHDRS | SMFIF_ADDHDRS;
 export function milterDoor(services: DoorServices): MilterFilter {
   const { hasRules } = services;
   const notices = wantsNotices(services);
-  const seesRelaying = services.relayingTransport !== undefined;
+  const { transports, ownDomains } = services;
+  const seesRelaying = ownDomains.complete || !transports.own.includes(transports.outgoing);
   const needs = filterNeeds(services, { hasRules, seesRelaying, notices });
   const work: InternalWork = {
     notices,
@@ -215,7 +217,7 @@ class SmtpMail implements MilterHandler {
   async rcpt(args: readonly string[]): Promise<MilterReply> {
     const session = this.#current();
     this.#learnQueueId();
-    return milterReply(await session.rcptTo(args, this.#relayed()));
+    return milterReply(await session.rcptTo(args, this.#relayed(args[0] ?? "")));
   }
 
   async data(): Promise<MilterReply> {
@@ -279,11 +281,11 @@ class SmtpMail implements MilterHandler {
     if (id !== undefined) this.#current().queueId = id;
   }
 
-  #relayed(): boolean | undefined {
-    const { outgoingTransport, relayingTransport } = this.#services;
-    const mailer = this.#context.macro("{rcpt_mailer}");
-    if (mailer !== undefined && mailer !== outgoingTransport) return false;
-    return mailer !== undefined && mailer === relayingTransport ? true : undefined;
+  #relayed(recipient: string): boolean | undefined {
+    const { transports, ownDomains } = this.#services;
+    const transport = this.#context.macro("{rcpt_mailer}");
+    if (transport === undefined) return undefined;
+    return isOutside(domainOf(recipient.replace(/^<(.*)>$/s, "$1")), transport, transports, ownDomains);
   }
 
   #wanted(): boolean {

@@ -13,6 +13,7 @@ import { loadScript, type ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
 import { ClientRules } from "../smtp/client.ts";
+import { ownDomains } from "../smtp/outside.ts";
 import { Repeats } from "../smtp/repeats.ts";
 import type { Verdict } from "../smtp/verdict.ts";
 import type { DoorServices } from "./door.ts";
@@ -77,11 +78,10 @@ export class Service implements DoorServices {
   readonly scriptError: Config["script_error"];
   readonly maxMessageSize: number;
   readonly save: DoorServices["save"];
-  readonly ownDomains: ReadonlySet<string>;
+  readonly ownDomains: DoorServices["ownDomains"];
   readonly signature: DoorServices["signature"];
   readonly hasRules: boolean;
-  readonly outgoingTransport: string;
-  readonly relayingTransport: string | undefined;
+  readonly transports: DoorServices["transports"];
   readonly doubleBounceSender: string;
   readonly repeats: Repeats;
   readonly #config: Config;
@@ -109,15 +109,13 @@ export class Service implements DoorServices {
     this.budgets = { callback: budgetOf(limits), message: budgetOf(limits, limits.message_wall_ms) };
     this.scriptError = config.script_error;
     this.maxMessageSize = facts.messageSizeLimit;
-    this.ownDomains = new Set(facts.ownDomains);
+    this.ownDomains = ownDomains(facts.ownDomains, facts.ownDomainsComplete);
     this.signature = config.signature;
     this.save = { directory: config.save_dir, overwrite: config.save_overwrite };
     this.hasRules = config.clients.length > 0 || !config.client_networks.includes("0.0.0.0/0");
     this.doubleBounceSender = facts.doubleBounceSender;
     this.repeats = new Repeats(config.errors.repeat_after * 1000);
-    const { defaultTransport, relayTransport } = facts;
-    this.outgoingTransport = defaultTransport;
-    this.relayingTransport = defaultTransport === relayTransport ? undefined : defaultTransport;
+    this.transports = { outgoing: facts.defaultTransport, own: facts.ownTransports };
   }
 
   script(name: string): ScriptState {

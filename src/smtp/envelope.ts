@@ -5,6 +5,7 @@
 
 import type { Edit } from "../message/edit.ts";
 import type { Parameters } from "../scripts/smtpsvr.ts";
+import { domainOf, type OwnDomains } from "./outside.ts";
 
 export interface EnvelopeAddress {
   /** As it stood after MAIL FROM: or RCPT TO:, parameters included. */
@@ -36,9 +37,9 @@ export class Envelope {
    * Whether somebody outside gets the message when `edits` are carried out. Where the MTA did not say, a recipient
    * is outside unless it has no domain, one of `ownDomains`, or that of a recipient which the MTA called its own.
    */
-  leaves(edits: readonly Edit[], ownDomains: ReadonlySet<string>): boolean {
+  leaves(edits: readonly Edit[], ownDomains: Pick<OwnDomains, "has">): boolean {
     const told = new Map<string, boolean>();
-    const own = new Set(["", ...ownDomains]);
+    const own = new Set<string>();
     for (const { address, relayed } of this.recipients) {
       if (relayed !== undefined) told.set(address, relayed);
       if (relayed === false) own.add(domainOf(address));
@@ -48,12 +49,11 @@ export class Envelope {
       if (edit.kind === "deleteRecipient") recipients.delete(edit.address);
       else if (edit.kind === "addRecipient") recipients.add(edit.address);
     }
-    return [...recipients].some((address) => told.get(address) ?? !own.has(domainOf(address)));
+    return [...recipients].some((address) => {
+      const domain = domainOf(address);
+      return told.get(address) ?? !(own.has(domain) || ownDomains.has(domain));
+    });
   }
-}
-
-function domainOf(address: string): string {
-  return address.slice(address.lastIndexOf("@") + 1 || address.length).toLowerCase();
 }
 
 /**

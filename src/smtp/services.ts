@@ -7,6 +7,7 @@ import type { ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
 import type { Budgets, CallTrace } from "../scripts/smtpsvr.ts";
 import type { ClientRules } from "./client.ts";
+import type { OwnDomains } from "./outside.ts";
 import type { Repeats } from "./repeats.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -22,8 +23,8 @@ export interface SessionServices {
   readonly save: { readonly directory: string; readonly overwrite: boolean };
   /** Notices sent lately. */
   readonly repeats: Repeats;
-  /** Domains of the MTA's own, as far as its configuration lists them; lower case. */
-  readonly ownDomains: ReadonlySet<string>;
+  /** Domains of the MTA's own, as far as its configuration lists them. */
+  readonly ownDomains: OwnDomains;
   readonly signature: { readonly position: SignaturePosition };
   /** A script as it is loaded now, such as "SMTPSVR.LUA". */
   script(name: string): ScriptState;

@@ -25,6 +25,8 @@ export function postfixTest(name: string, body: (context: TestContext) => Promis
 
 export interface ServedOptions extends Pick<ServiceOptions, "scripts" | "config" | "workers" | "main"> {
   readonly mainCf?: Parameters;
+  /** Further services, as PrivatePostfix takes them. */
+  readonly masterCf?: Parameters;
   readonly sink?: SinkOptions;
   /** postlua is shown mail that did not come by SMTP, too. */
   readonly internal?: boolean;
@@ -52,7 +54,7 @@ export class Served {
 
   static async start(options: ServedOptions): Promise<Served> {
     const sink = await Sink.start(options.sink);
-    const postfix = PrivatePostfix.create({ sinkPort: sink.port });
+    const postfix = PrivatePostfix.create({ sinkPort: sink.port, masterCf: options.masterCf ?? {} });
     const { scratch, configDirectory } = postfix;
     const postlua = new PostluaService({ scratch, configDirectory, ...options });
     const served = new Served(sink, postfix, postlua);
