@@ -8,7 +8,7 @@
 import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { z } from "zod";
-import { networkProblem } from "./networks.ts";
+import { networkProblem, patternProblem } from "./networks.ts";
 
 const directory = (meaning: string) =>
   z.string().refine(isAbsolute, "must be an absolute path, such as /var/lib/postlua").describe(meaning);
@@ -31,6 +31,15 @@ function checkNetwork(text: string, context: z.RefinementCtx): void {
 function isServer(text: string): boolean {
   const [, bracketed, plain = text, port] = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
   return isIP(bracketed ?? plain) !== 0 && Number(port ?? 53) > 0 && Number(port ?? 53) < 65_536;
+}
+
+function isDomain(text: string): boolean {
+  return text.length <= 189 && isIP(text) === 0 && /^[\w-]{1,63}(?:\.[\w-]{1,63})*\.?$/.test(text);
+}
+
+function checkPattern(text: string, context: z.RefinementCtx): void {
+  const problem = patternProblem(text);
+  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
 }
 
 const listenAddress = z
@@ -130,6 +139,17 @@ export const CONFIG = z.strictObject({
     })
     .prefault({})
     .describe("metrics for Prometheus"),
+  socketmap: z
+    .strictObject({
+      listen: z
+        .array(listenAddress)
+        .default([])
+        .describe(
+          "addresses that socketmap: tables connect to, for GetEHLOCapabilities; modes as in [milter]",
+        ),
+    })
+    .prefault({})
+    .describe("socketmap tables for Postfix"),
   errors: z
     .strictObject({
       repeat_after: z
@@ -152,6 +172,35 @@ export const CONFIG = z.strictObject({
     })
     .prefault({})
     .describe("signatures from SIGNATURE.LUA"),
+  passwords: z
+    .strictObject({
+      min_length: z
+        .number()
+        .int("must be a whole number")
+        .min(1, "must be at least 1")
+        .max(72, "must be at most 72, since bcrypt takes no more bytes than that")
+        .default(8)
+        .describe("fewest characters of a new password, whatever PASSWORDCHECK.LUA says"),
+      cost: z
+        .number()
+        .int("must be a whole number")
+        .min(4, "must be at least 4")
+        .max(18, "must be at most 18")
+        .default(10)
+        .describe("bcrypt cost of new passwords; each step doubles the time that one login takes"),
+    })
+    .prefault({})
+    .describe("passwords that `postlua passwd` sets"),
+  messages: z
+    .strictObject({
+      spill_above_bytes: positive(
+        "body size past which a message is kept in a file without a name instead of in memory, bytes",
+        4_194_304,
+      ),
+      spill_dir: directory("directory of these files; default: data_dir").optional(),
+    })
+    .prefault({})
+    .describe("messages on their way"),
   http: z
     .strictObject({
       deny_networks: networks
@@ -181,6 +230,37 @@ export const CONFIG = z.strictObject({
     })
     .prefault({})
     .describe("DNS look-ups by scripts"),
+  rbl: z
+    .strictObject({
+      servers: z
+        .array(z.string().refine(isDomain, 'must be a domain, such as "zen.spamhaus.org"'))
+        .default([])
+        .describe("DNS block lists that clients are looked up in"),
+      whitelist: z
+        .array(z.string().superRefine(checkPattern))
+        .default([])
+        .describe('clients that are not: addresses, ranges, "192.0.2.*", names, "*.example.com"'),
+      check_all: z
+        .boolean()
+        .default(true)
+        .describe(
+          "RBLCheckAllServers on entry: whether all lists are waited for, or the first that lists the client",
+        ),
+      action: z
+        .enum(["reject", "discard", "accept"])
+        .default("reject")
+        .describe("what a listed client gets where SMTPSVR.LUA does not say"),
+      spare_authenticated: z
+        .boolean()
+        .default(true)
+        .describe(
+          "whether clients that log in are spared: refusals then wait for MAIL; else they come at connect",
+        ),
+      timeout_ms: positive("time limit of one list, milliseconds", 3_000),
+      total_ms: positive("time limit of all lists together, milliseconds", 5_000),
+    })
+    .prefault({})
+    .describe("DNS block lists"),
   limits: z
     .strictObject({
       workers: z

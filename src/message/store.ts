@@ -3,24 +3,34 @@
  * body, addressed by offsets from the first byte.
  *
  * Small bodies lie in memory in a few blocks; with `spill`, what exceeds a
- * limit goes to a file that has no name. The store knows nothing of MIME.
- * Errors are those of the file system, and only when spilling.
+ * limit goes to a file that has no name. Where the file cannot be written the
+ * message stays in memory as long as there is room; after that it is given up,
+ * and says so (`lost`). The store knows nothing of MIME. Only reading a file
+ * back throws.
  */
-import { randomBytes } from "node:crypto";
-import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
-import { join } from "node:path";
 import { HeaderFields } from "./headers.ts";
+import type { MessageMemory } from "./message-memory.ts";
 import { asMtaWould } from "./raw.ts";
+import { SpillFile } from "./spill-file.ts";
 
 const FIRST_BLOCK_BYTES = 16 * 1024;
 const MAX_BLOCK_BYTES = 1024 * 1024;
-const READ_WINDOW_BYTES = 256 * 1024;
+/** Of what is read or handed out at a time: little enough that others get their turn in between. */
+const PIECE_BYTES = 256 * 1024;
 
 export interface StoreOptions {
   /** Header values bring the white space after the colon (milter flag HDR_LEADSPC); otherwise one space is put there. Default true. */
   readonly leadingSpace?: boolean;
-  /** Body bytes past `aboveBytes` go to a file in `directory`; without it everything stays in memory. */
-  readonly spill?: { readonly directory: string; readonly aboveBytes: number };
+  /** Without it everything stays in memory. */
+  readonly spill?: SpillOptions;
+}
+
+export interface SpillOptions {
+  readonly directory: string;
+  /** Body bytes past these go to a file in `directory`. */
+  readonly aboveBytes: number;
+  /** What all messages may take: where it is used up, smaller bodies go to files, too. */
+  readonly memory: MessageMemory;
 }
 
 interface Block {
@@ -36,8 +46,12 @@ export class MessageStore {
   #size = 0;
   /** In order, without gaps; only the last has room left. The file follows them. */
   readonly #blocks: Block[] = [];
-  #file = -1;
+  #file: SpillFile | undefined;
   #fileStart = 0;
+  /** Of the memory that all messages share. */
+  #taken = 0;
+  #problem = "";
+  #lost = false;
   /** What was read last from the file: lines are read one by one. */
   #lastRead: Block | undefined;
 
@@ -73,7 +87,7 @@ export class MessageStore {
   endOfHeaders(): void {
     if (this.#bodyStart >= 0) return;
     const bytes = this.#headers.end();
-    this.#blocks.push({ start: 0, bytes });
+    this.#push(0, bytes);
     this.#bodyStart = bytes.length;
     this.#size = bytes.length;
   }
@@ -81,25 +95,19 @@ export class MessageStore {
   /** Appends body bytes; they are copied, so the caller may reuse its buffer. */
   addBody(chunk: Uint8Array): void {
     this.endOfHeaders();
-    let rest = chunk;
-    if (this.#spill && this.#size - this.#bodyStart + rest.length > this.#spill.aboveBytes) {
-      this.#toFile(rest, this.#spill.directory);
-      return;
-    }
-    const last = this.#blocks[this.#blocks.length - 1]!;
-    const room = last.start + last.bytes.length - this.#size;
-    if (room > 0) {
-      const part = rest.subarray(0, room);
-      last.bytes.set(part, this.#size - last.start);
-      this.#size += part.length;
-      rest = rest.subarray(room);
-    }
-    if (rest.length === 0) return;
-    const wanted = Math.min(MAX_BLOCK_BYTES, Math.max(FIRST_BLOCK_BYTES, this.#size));
-    const bytes = Buffer.allocUnsafeSlow(Math.max(rest.length, wanted));
-    bytes.set(rest);
-    this.#blocks.push({ start: this.#size, bytes });
-    this.#size += rest.length;
+    if (this.#lost) return;
+    if (this.#spill === undefined || !this.#spills(this.#spill, chunk.length)) this.#toMemory(chunk);
+    else this.#toFile(this.#spill, chunk);
+  }
+
+  /** Why the file could not be written, "" when all is well. The message is complete nevertheless, unless it is `lost`. */
+  get problem(): string {
+    return this.#problem;
+  }
+
+  /** Body bytes are missing: neither file nor memory had room. */
+  get lost(): boolean {
+    return this.#lost;
   }
 
   get headers(): HeaderFields {
@@ -124,10 +132,13 @@ export class MessageStore {
     if (block && to <= Math.min(block.start + block.bytes.length, this.#memoryEnd)) {
       return block.bytes.subarray(from - block.start, Math.max(from, to) - block.start);
     }
-    return Buffer.concat([...this.chunks(from, to)]);
+    const bytes = Buffer.allocUnsafeSlow(Math.max(to - from, 0));
+    let length = 0;
+    for (const piece of this.chunks(from, to)) length += piece.copy(bytes, length);
+    return bytes;
   }
 
-  /** The bytes [start, end), clamped, in pieces of at most a megabyte that stay valid. */
+  /** The bytes [start, end), clamped, in pieces of at most 256 KB that stay valid. */
   *chunks(start = 0, end: number = this.#size): Generator<Buffer, void, undefined> {
     const to = Math.min(end, this.#size);
     let at = Math.max(start, 0);
@@ -135,13 +146,13 @@ export class MessageStore {
     for (let i = this.#blockAt(at); at < inMemory; ) {
       const block = this.#blocks[i]!;
       const blockEnd = block.start + block.bytes.length;
-      const stop = Math.min(inMemory, blockEnd, at + MAX_BLOCK_BYTES);
+      const stop = Math.min(inMemory, blockEnd, at + PIECE_BYTES);
       yield block.bytes.subarray(at - block.start, stop - block.start);
       at = stop;
       if (at === blockEnd) i++;
     }
-    while (at < to) {
-      const window = this.#window(at);
+    while (this.#file !== undefined && at < to) {
+      const window = this.#window(this.#file, at);
       const from = at - window.start;
       const piece = window.bytes.subarray(from, from + to - at);
       yield piece;
@@ -149,16 +160,23 @@ export class MessageStore {
     }
   }
 
-  /** Gives the file of a large message back, if there is one. The store is not used after that. */
+  /** Gives memory and file back. The store is not used after that. */
   close(): void {
-    if (this.#file >= 0) closeSync(this.#file);
-    this.#file = -1;
+    this.#clear();
     this.#size = 0;
+  }
+
+  #clear(): void {
+    this.#file?.close();
+    this.#file = undefined;
+    this.#lastRead = undefined;
     this.#blocks.length = 0;
+    this.#spill?.memory.give(this.#taken);
+    this.#taken = 0;
   }
 
   get #memoryEnd(): number {
-    return this.#file < 0 ? this.#size : this.#fileStart;
+    return this.#file === undefined ? this.#size : this.#fileStart;
   }
 
   /** Index of the block that holds `offset`. */
@@ -174,28 +192,83 @@ export class MessageStore {
   }
 
   /** Bytes of the file around `offset`, never written to again. */
-  #window(offset: number): Block {
+  #window(file: SpillFile, offset: number): Block {
     const last = this.#lastRead;
     if (last && offset >= last.start && offset < last.start + last.bytes.length) return last;
-    const bytes = Buffer.allocUnsafeSlow(Math.min(this.#size - offset, READ_WINDOW_BYTES));
-    const read = readSync(this.#file, bytes, 0, bytes.length, offset - this.#fileStart);
-    if (read === 0) throw new Error("the file of a large message ends early");
-    this.#lastRead = { start: offset, bytes: bytes.subarray(0, read) };
+    const at = offset - this.#fileStart;
+    this.#lastRead = { start: offset, bytes: file.read(at, at + PIECE_BYTES) };
     return this.#lastRead;
   }
 
-  #toFile(chunk: Uint8Array, directory: string): void {
-    if (this.#file < 0) {
-      const path = join(directory, `postlua-${process.pid}-${randomBytes(8).toString("hex")}`);
-      this.#file = openSync(path, "wx+", 0o600);
-      unlinkSync(path);
-      this.#fileStart = this.#size;
+  #push(start: number, bytes: Buffer): void {
+    this.#blocks.push({ start, bytes });
+    this.#taken += bytes.length;
+    this.#spill?.memory.take(bytes.length);
+  }
+
+  #spills({ aboveBytes, memory }: SpillOptions, length: number): boolean {
+    if (this.#file !== undefined) return true;
+    if (this.#problem !== "") return false;
+    const size = this.#size - this.#bodyStart + length;
+    return size > aboveBytes || !memory.has(this.#blockFor(length));
+  }
+
+  /** Bytes of the next block, when `length` bytes have to go there. */
+  #blockFor(length: number): number {
+    return Math.max(length, Math.min(MAX_BLOCK_BYTES, Math.max(FIRST_BLOCK_BYTES, this.#size)));
+  }
+
+  #toMemory(chunk: Uint8Array): void {
+    let rest = chunk;
+    const last = this.#blocks[this.#blocks.length - 1]!;
+    const room = last.start + last.bytes.length - this.#size;
+    if (room > 0) {
+      const part = rest.subarray(0, room);
+      last.bytes.set(part, this.#size - last.start);
+      this.#size += part.length;
+      rest = rest.subarray(room);
     }
-    for (let done = 0; done < chunk.length; ) {
-      const at = this.#size - this.#fileStart;
-      const written = writeSync(this.#file, chunk, done, chunk.length - done, at);
-      done += written;
-      this.#size += written;
+    if (rest.length === 0) return;
+    const wanted = this.#blockFor(rest.length);
+    if (this.#spill?.memory.has(wanted) === false) {
+      this.#clear();
+      this.#lost = true;
+      this.#size = 0;
+      return;
+    }
+    const bytes = Buffer.allocUnsafeSlow(wanted);
+    bytes.set(rest);
+    this.#push(this.#size, bytes);
+    this.#size += rest.length;
+  }
+
+  #toFile({ directory }: SpillOptions, chunk: Uint8Array): void {
+    try {
+      if (this.#file === undefined) {
+        this.#file = new SpillFile(directory);
+        this.#fileStart = this.#size;
+      }
+      this.#file.append(chunk);
+      this.#size += chunk.length;
+    } catch (error) {
+      this.#problem = (error as Error).message;
+      this.#backToMemory();
+      if (!this.#lost) this.#toMemory(chunk);
+    }
+  }
+
+  #backToMemory(): void {
+    const file = this.#file;
+    if (file === undefined) return;
+    this.#file = undefined;
+    this.#lastRead = undefined;
+    this.#size = this.#fileStart;
+    try {
+      for (let at = 0; at < file.size && !this.#lost; at += PIECE_BYTES) {
+        this.#toMemory(file.read(at, at + PIECE_BYTES));
+      }
+    } finally {
+      file.close();
     }
   }
 }

@@ -9,7 +9,7 @@
  */
 
 import { isNoticeSender, type Notice, readNotice } from "../message/notice.ts";
-import { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/store.ts";
 import { encodeEdits } from "../milter/edit.ts";
 import type {
   CloseCause,
@@ -18,13 +18,12 @@ import type {
   MilterContext,
   MilterHandler,
 } from "../milter/filter.ts";
-import { SMFIP_HDR_LEADSPC } from "../milter/protocol.ts";
 import { Decisions } from "../smtp/decide.ts";
 import { processNotice } from "../smtp/notice.ts";
 import { SmtpSession } from "../smtp/session.ts";
 import { playSubmission } from "../smtp/submission.ts";
 import { CONTINUE, type MessageResult } from "../smtp/verdict.ts";
-import { type DoorServices, fieldBytes, milterReply } from "./door.ts";
+import { type DoorServices, fieldBytes, milterReply, NO_ROOM, openStore, reportStore } from "./door.ts";
 
 /** How cleanup(8) introduces mail that has no client (src/cleanup/cleanup_milter.c). */
 export function isInternal({ family, address, port }: ConnectEvent): boolean {
@@ -51,6 +50,8 @@ export class InternalMail implements MilterHandler {
   #recipients: string[] = [];
   #maybeNotice = false;
   #store: MessageStore | undefined;
+  /** The store is in use, even if the connection ends meanwhile. */
+  #deciding = false;
   #size = 0;
   #session: SmtpSession | undefined;
 
@@ -89,11 +90,14 @@ export class InternalMail implements MilterHandler {
   async endOfMessage(): Promise<MessageReply> {
     const store = this.#message();
     store.endOfHeaders();
+    reportStore(this.#services, store, this.#id, this.#queueId());
+    this.#deciding = true;
     try {
       const { verdict, edits } = await this.#decide(store);
       this.#services.decided?.(verdict.kind);
       return { edits, reply: milterReply(verdict) };
     } finally {
+      this.#deciding = false;
       this.#forgetMessage();
     }
   }
@@ -108,6 +112,7 @@ export class InternalMail implements MilterHandler {
   }
 
   async #decide(store: MessageStore): Promise<MessageResult> {
+    if (store.lost) return { verdict: this.#maybeNotice ? CONTINUE : NO_ROOM, edits: [] };
     if (this.#maybeNotice) {
       try {
         const result = await this.#notice(store);
@@ -173,11 +178,12 @@ export class InternalMail implements MilterHandler {
   }
 
   #message(): MessageStore {
-    this.#store ??= new MessageStore({ leadingSpace: (this.#context.steps & SMFIP_HDR_LEADSPC) !== 0 });
+    this.#store ??= openStore(this.#services, this.#context);
     return this.#store;
   }
 
   #forgetMessage(): void {
+    if (this.#deciding) return;
     this.#store?.close();
     this.#store = undefined;
     this.#size = 0;

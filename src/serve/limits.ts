@@ -10,6 +10,8 @@ export interface ProcessLimits {
   readonly heapMb: number;
   /** What scripts may hold, heap and strings: below both, so that a script ends before its process does. */
   readonly scriptsMb: number;
+  /** What messages under way may hold in memory; what exceeds it goes to files. */
+  readonly messagesMb: number;
 }
 
 /** The program itself, its threads, and V8's young generation, which its limit leaves out. */
@@ -22,5 +24,6 @@ export function processLimits({ limits }: Pick<Config, "limits">): ProcessLimits
     memoryMb,
     heapMb: Math.round(Math.min(memoryMb * 0.75, memoryMb - OUTSIDE_HEAP_MB)),
     scriptsMb: Math.round(memoryMb * 0.5),
+    messagesMb: Math.round(memoryMb * 0.125),
   };
 }

@@ -4,7 +4,7 @@
  * and for nothing else.
  */
 
-import { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/store.ts";
 import type {
   AbortCause,
   CloseCause,
@@ -24,7 +24,6 @@ import {
   SMFIF_CHGHDRS,
   SMFIF_DELRCPT,
   SMFIF_QUARANTINE,
-  SMFIP_HDR_LEADSPC,
 } from "../milter/protocol.ts";
 import type { MilterReply } from "../milter/reply.ts";
 import { ERRORS_FILE, SIGNATURE_FILE, SMTPSVR_FILE } from "../scripts/callbacks.ts";
@@ -32,7 +31,7 @@ import { errorsCallback } from "../scripts/errors.ts";
 import type { ScriptState } from "../scripts/loader.ts";
 import { domainOf, isOutside } from "../smtp/outside.ts";
 import { SmtpSession } from "../smtp/session.ts";
-import { type DoorServices, fieldBytes, milterReply } from "./door.ts";
+import { type DoorServices, fieldBytes, milterReply, NO_ROOM, openStore, reportStore } from "./door.ts";
 import { InternalMail, type InternalWork, isInternal } from "./internal-mail.ts";
 
 const EDITS =
@@ -180,6 +179,8 @@ class SmtpMail implements MilterHandler {
   #keeps: boolean | undefined;
   #session: SmtpSession | undefined;
   #store: MessageStore | undefined;
+  /** The store is in use, even if the connection ends meanwhile. */
+  #deciding = false;
   /** Bytes of the message so far, counted also where they are not kept. */
   #size = 0;
 
@@ -244,10 +245,18 @@ class SmtpMail implements MilterHandler {
     this.#learnQueueId();
     const store = this.#message();
     store.endOfHeaders();
+    reportStore(this.#services, store, session.id, session.globals.QueueID);
+    this.#deciding = true;
     try {
+      if (store.lost) {
+        session.abandon();
+        this.#services.decided?.(NO_ROOM.kind);
+        return { edits: [], reply: milterReply(NO_ROOM) };
+      }
       const { verdict, edits } = await session.message(store, this.#size + 2);
       return { edits, reply: milterReply(verdict) };
     } finally {
+      this.#deciding = false;
       this.#forgetMessage();
     }
   }
@@ -294,9 +303,7 @@ class SmtpMail implements MilterHandler {
   }
 
   #message(): MessageStore {
-    this.#store ??= new MessageStore({
-      leadingSpace: (this.#context.steps & SMFIP_HDR_LEADSPC) !== 0,
-    });
+    this.#store ??= openStore(this.#services, this.#context);
     return this.#store;
   }
 
@@ -307,6 +314,7 @@ class SmtpMail implements MilterHandler {
   }
 
   #forgetMessage(): void {
+    if (this.#deciding) return;
     this.#store?.close();
     this.#store = undefined;
     this.#keeps = undefined;

@@ -8,6 +8,7 @@ import type { Budget } from "../lua/budget.ts";
 import { LuaEngine } from "../lua/engine.ts";
 import type { HostModule } from "../lua/host.ts";
 import type { Monitor } from "../lua/monitor.ts";
+import { MessageMemory } from "../message/message-memory.ts";
 import { SERVED_SCRIPTS, type ServedScript, SMTPSVR_FILE } from "../scripts/callbacks.ts";
 import { loadScript, type ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
@@ -80,6 +81,7 @@ export class Service implements DoorServices {
   readonly save: DoorServices["save"];
   readonly ownDomains: DoorServices["ownDomains"];
   readonly signature: DoorServices["signature"];
+  readonly spill: DoorServices["spill"];
   readonly hasRules: boolean;
   readonly transports: DoorServices["transports"];
   readonly doubleBounceSender: string;
@@ -112,6 +114,11 @@ export class Service implements DoorServices {
     this.ownDomains = ownDomains(facts.ownDomains, facts.ownDomainsComplete);
     this.signature = config.signature;
     this.save = { directory: config.save_dir, overwrite: config.save_overwrite };
+    this.spill = {
+      directory: config.messages.spill_dir ?? config.data_dir,
+      aboveBytes: config.messages.spill_above_bytes,
+      memory: new MessageMemory(processLimits(config).messagesMb * 1024 * 1024),
+    };
     this.hasRules = config.clients.length > 0 || !config.client_networks.includes("0.0.0.0/0");
     this.doubleBounceSender = facts.doubleBounceSender;
     this.repeats = new Repeats(config.errors.repeat_after * 1000);

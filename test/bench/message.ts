@@ -12,6 +12,7 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { simpleParser } from "mailparser";
 import { attachments } from "../../src/message/attachment.ts";
+import { MessageMemory } from "../../src/message/message-memory.ts";
 import { structure } from "../../src/message/mime.ts";
 import { MessageStore } from "../../src/message/store.ts";
 
@@ -106,7 +107,8 @@ async function peak(who: string): Promise<void> {
   const line = Buffer.from(file(CHUNK));
   const head = mixed(attached("a.pdf", 0)).replace("--b--\r\n", "");
   if (who === "ours" || who === "spilled") {
-    const spill = { directory: "/var/tmp", aboveBytes: 4 * 1024 * 1024 };
+    const memory = new MessageMemory(128 * 1024 * 1024);
+    const spill = { directory: "/var/tmp", aboveBytes: 4 * 1024 * 1024, memory };
     const store = new MessageStore(who === "spilled" ? { spill } : {});
     fill(store, events(Buffer.from(head)));
     while (store.size < 50_000_000) store.addBody(Buffer.from(line));

@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { MessageMemory } from "../../src/message/message-memory.ts";
 import { type MimePart, structure } from "../../src/message/mime.ts";
 import { MessageStore } from "../../src/message/store.ts";
 import { cut, generate, readInChunks, seeded, storeInChunks } from "./helper.ts";
@@ -40,17 +41,20 @@ test("how the body is cut into chunks changes nothing", () => {
   }
 });
 
+const memory = new MessageMemory(1_000_000);
+
 test("a store filled by a milter, in memory or in a file, holds the same bytes and parts", () => {
   for (let seed = 1; seed <= ROUNDS / 4; seed++) {
     const { raw, parts } = generate(seeded(seed));
     const random = seeded(seed);
-    const options = seed % 2 === 0 ? { spill: { directory, aboveBytes: random(200) } } : {};
+    const options = seed % 2 === 0 ? { spill: { directory, aboveBytes: random(200), memory } } : {};
     const store = storeInChunks(raw, (body) => cut(body, random, 100), options);
     assert.ok(store.slice(0).equals(raw), `seed ${seed}`);
     assert.deepEqual(structure(store).parts.map(plain), parts, `seed ${seed}`);
     store.close();
   }
   assert.deepEqual(readdirSync(directory), []);
+  assert.equal(memory.used, 0);
 });
 
 test("the generator makes what it is for", () => {
