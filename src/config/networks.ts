@@ -12,6 +12,21 @@ export function networkProblem(text: string): string | undefined {
   return undefined;
 }
 
+/** Matching costs a pattern's length times that of what it is compared with. */
+const LONGEST_PATTERN = 255;
+
+/**
+ * What is wrong with an entry, undefined when it is fine. "192.0.2.1", "192.0.2.0/24" and "2001:db8::/32"; "*" for
+ * any characters and "?" for one, compared with the address and the name; "mail.example.com"; ".example.com" for
+ * every name below it.
+ */
+export function patternProblem(entry: string): string | undefined {
+  const text = entry.trim();
+  if (text.includes("/")) return networkProblem(text);
+  if (text.length > 0 && text.length <= LONGEST_PATTERN && /^[\w.:*?-]+$/.test(text)) return undefined;
+  return `"${entry}" is not an address, a range, a name or a pattern such as 192.0.2.* or *.example.com`;
+}
+
 /** A set of ranges to test addresses against; each entry must have passed networkProblem. */
 export function networkSet(ranges: readonly string[]): BlockList {
   const set = new BlockList();
