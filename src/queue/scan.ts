@@ -1,0 +1,286 @@
+/**
+ * What lies in the queue: each message of the queues incoming, active,
+ * deferred and hold, with what changed since the scan before. Only files that
+ * are new or were touched are read; the others cost one look at the directory
+ * and one at the file.
+ *
+ * Never locks and never waits for Postfix, which moves files meanwhile: what
+ * was known and is not found, and what is found twice, is looked for once
+ * more before it is called gone. maildrop is not looked at (not yet Postfix's),
+ * nor is corrupt (not any more).
+ */
+import { type Dirent, lstatSync, readdirSync, type Stats } from "node:fs";
+import { join } from "node:path";
+import {
+  entryOf,
+  isComplete,
+  type QueueFile,
+  QueueFileError,
+  type ReadOptions,
+  readQueueFile,
+} from "./queue-file.ts";
+import { isQueueId, placesInQueue } from "./queue-id.ts";
+
+/** Queues whose mail this program knows of, in the order of a message's way: whoever moves on during a scan is met twice rather than never. */
+export const QUEUES = ["incoming", "active", "deferred", "hold"] as const;
+export type QueueName = (typeof QUEUES)[number];
+
+/** A message that is new, or whose content or envelope cannot be told from new. */
+export interface Found {
+  readonly queue: QueueName;
+  readonly file: QueueFile;
+}
+
+/** A known message that moved, was tried or was touched: what of it may be different. */
+export interface Moved {
+  readonly id: string;
+  readonly queue: QueueName;
+  readonly mtimeMs: number;
+  readonly expire: boolean;
+  readonly unthrottle: boolean;
+  /** One letter a recipient, in their order: R to do, D done, / cancelled; undefined when the file was not read again. */
+  readonly states: string | undefined;
+  /** As QueueFile's, when the file was read again. */
+  readonly warnTime: number | undefined;
+}
+
+export interface ScanResult {
+  readonly found: readonly Found[];
+  readonly moved: readonly Moved[];
+  readonly gone: readonly string[];
+  /** Files that cannot be read or are none, each with its complaint; told again at each scan. */
+  readonly unreadable: readonly {
+    readonly id: string;
+    readonly queue: QueueName;
+    readonly problem: string;
+  }[];
+  /** Messages in the queue now, those that cannot be read left out. */
+  readonly total: number;
+}
+
+/** All that is remembered of a message; the reader of the results keeps the rest. */
+interface Known {
+  queue: QueueName;
+  /** Path below the queue directory. */
+  path: string;
+  inode: number;
+  fileSize: number;
+  mtimeMs: number;
+  mode: number;
+  readonly arrival: string;
+  states: string;
+  warnTime: number;
+  scan: number;
+}
+
+export interface ScanOptions extends ReadOptions {
+  /** Called with what was found so far, at least every `batch` messages, so that nothing piles up. May wait. */
+  readonly onFound: (found: Found[]) => Promise<void> | void;
+  /** Messages in one batch; default 200. */
+  readonly batch?: number;
+}
+
+/** Longest stretch of work before other events get their turn. */
+const SLICE_MS = 8;
+const HASH_DIRECTORY = /^[0-9A-Za-z]$/;
+const DEEPEST = 8;
+
+export class QueueScanner {
+  readonly #directory: string;
+  readonly #known = new Map<string, Known>();
+  #scan = 0;
+  #running: Promise<unknown> = Promise.resolve();
+
+  /** @param directory Postfix's queue_directory */
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  get size(): number {
+    return this.#known.size;
+  }
+
+  /** The next scan reads everything again. */
+  forget(): void {
+    this.#known.clear();
+  }
+
+  /**
+   * Scans once; scans asked for meanwhile follow one after another.
+   *
+   * @throws a system error when the queue directory itself cannot be read
+   */
+  scan(options: ScanOptions): Promise<Omit<ScanResult, "found">> {
+    const next = this.#running.then(() => this.#scanOnce(options));
+    this.#running = next.catch(() => {});
+    return next;
+  }
+
+  /** Reads one message wherever it lies, known or not; undefined when it is nowhere or still being written. @throws QueueFileError */
+  read(id: string, options: ReadOptions = {}): Found | undefined {
+    for (let look = 0; look < LOOKS; look++) {
+      const at = this.locate(id);
+      if (at === undefined) return undefined;
+      const file = readQueueFile(join(this.#directory, at.path), options);
+      if (file !== "gone") return file === "unfinished" ? undefined : { queue: at.queue, file };
+    }
+    return undefined;
+  }
+
+  /** Where a message lies now; undefined when it is in none of the queues, also at a second look. */
+  locate(id: string): { readonly queue: QueueName; readonly path: string; readonly stat: Stats } | undefined {
+    if (!isQueueId(id)) return undefined;
+    for (let look = 0; look < LOOKS; look++) {
+      for (const queue of QUEUES) {
+        for (const place of this.#places(id, queue)) {
+          const path = `${queue}/${place}`;
+          const stat = this.#stat(path);
+          if (stat !== undefined) return { queue, path, stat };
+        }
+      }
+    }
+    return undefined;
+  }
+
+  async #scanOnce(options: ScanOptions): Promise<Omit<ScanResult, "found">> {
+    const scan = ++this.#scan;
+    const moved: Moved[] = [];
+    const unreadable = new Map<string, ScanResult["unreadable"][number]>();
+    let found: Found[] = [];
+    let sliceEnd = performance.now() + SLICE_MS;
+    const batch = options.batch ?? 200;
+    const take = (id: string, queue: QueueName, path: string): void => {
+      try {
+        const result = this.#look(id, queue, path, scan, options);
+        if (result === undefined) return;
+        unreadable.delete(id);
+        if ("file" in result) found.push(result);
+        else moved.push(result);
+      } catch (error) {
+        if (!(error instanceof QueueFileError) && (error as NodeJS.ErrnoException).syscall === undefined)
+          throw error;
+        unreadable.set(id, { id, queue, problem: (error as Error).message });
+        this.#known.delete(id);
+      }
+    };
+    const pause = async (): Promise<void> => {
+      if (found.length >= batch) {
+        const full = found;
+        found = [];
+        await options.onFound(full);
+      }
+      if (performance.now() < sliceEnd) return;
+      await new Promise(setImmediate);
+      sliceEnd = performance.now() + SLICE_MS;
+    };
+    for (const queue of QUEUES) {
+      for (const [directory, names] of this.#walk(queue, "", 0)) {
+        for (const id of names) {
+          take(id, queue, `${directory}${id}`);
+          await pause();
+        }
+      }
+    }
+    const gone: string[] = [];
+    for (const [id, known] of this.#known) {
+      if (known.scan === scan) continue;
+      const at = this.locate(id);
+      if (at !== undefined) take(id, at.queue, at.path);
+      if (this.#known.get(id)?.scan !== scan && !unreadable.has(id)) {
+        gone.push(id);
+        this.#known.delete(id);
+      }
+      await pause();
+    }
+    if (found.length > 0) await options.onFound(found);
+    return { moved: latest(moved), gone, unreadable: [...unreadable.values()], total: this.#known.size };
+  }
+
+  /** Looks at one file; undefined when nothing about it is new, or when it is not there any more. */
+  #look(
+    id: string,
+    queue: QueueName,
+    path: string,
+    scan: number,
+    options: ReadOptions,
+  ): Found | Moved | undefined {
+    const stat = this.#stat(path);
+    if (stat === undefined || !isComplete(stat)) return undefined;
+    const known = this.#known.get(id);
+    const same =
+      known !== undefined &&
+      known.inode === stat.ino &&
+      known.fileSize === stat.size &&
+      known.mtimeMs === stat.mtimeMs;
+    if (same) {
+      known.scan = scan;
+      if (known.queue === queue && known.mode === stat.mode) return undefined;
+      known.queue = queue;
+      known.path = path;
+      known.mode = stat.mode;
+      const { mtimeMs, expire, unthrottle } = entryOf(id, stat);
+      return { id, queue, mtimeMs, expire, unthrottle, states: undefined, warnTime: undefined };
+    }
+    const file = readQueueFile(join(this.#directory, path), options);
+    if (file === "gone" || file === "unfinished") return undefined;
+    const states = statesOf(file);
+    const arrival = `${file.arrivalTime}.${file.arrivalMicroseconds}`;
+    const { inode, fileSize, mtimeMs, expire, unthrottle, warnTime } = file;
+    const { mode } = stat;
+    this.#known.set(id, { queue, path, inode, fileSize, mtimeMs, mode, arrival, states, warnTime, scan });
+    // A short ID may have been given to another message.
+    const other = known?.inode !== inode || known.fileSize !== fileSize || known.arrival !== arrival;
+    if (other) return { queue, file };
+    return { id, queue, mtimeMs, expire, unthrottle, states, warnTime };
+  }
+
+  /** Directories of a queue, hashed or not, whatever hash_queue_names and hash_queue_depth say now or said before. */
+  *#walk(queue: QueueName, below: string, depth: number): Generator<[directory: string, ids: string[]]> {
+    const directory = `${queue}/${below}`;
+    let entries: Dirent[];
+    try {
+      entries = readdirSync(join(this.#directory, directory), { withFileTypes: true });
+    } catch (error) {
+      // A subdirectory may go; the queue itself is always there.
+      if (depth > 0 && (error as NodeJS.ErrnoException).code === "ENOENT") return;
+      throw error;
+    }
+    const ids: string[] = [];
+    for (const entry of entries) {
+      if (isQueueId(entry.name)) ids.push(entry.name);
+      else if (entry.isDirectory() && HASH_DIRECTORY.test(entry.name) && depth < DEEPEST) {
+        yield* this.#walk(queue, `${below}${entry.name}/`, depth + 1);
+      }
+    }
+    yield [directory, ids];
+  }
+
+  #places(id: string, queue: QueueName): readonly string[] {
+    const known = this.#known.get(id);
+    if (known?.queue !== queue) return placesInQueue(id);
+    const place = known.path.slice(queue.length + 1);
+    return [place, ...placesInQueue(id).filter((other) => other !== place)];
+  }
+
+  #stat(path: string): Stats | undefined {
+    try {
+      return lstatSync(join(this.#directory, path), { throwIfNoEntry: false });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return undefined;
+      throw error;
+    }
+  }
+}
+
+const LOOKS = 2;
+const LETTERS = { todo: "R", done: "D", cancelled: "/" } as const;
+
+/** Recipients' states as in Moved. */
+export function statesOf(file: QueueFile): string {
+  return file.recipients.map(({ state }) => LETTERS[state]).join("");
+}
+
+/** Of what was seen in two places, the later sight. */
+function latest(moved: Moved[]): Moved[] {
+  return [...new Map(moved.map((one) => [one.id, one])).values()];
+}
