@@ -13,6 +13,7 @@ import libmime from "libmime";
 import { HqxReader } from "./binhex.ts";
 import { bytesFrom, type EmbeddedFile, type FileReader, readText } from "./embedded.ts";
 import type { MimePart } from "./part.ts";
+import { atOnce, type Steps } from "./steps.ts";
 import type { MessageStore } from "./store.ts";
 import { tnefFiles } from "./tnef.ts";
 import { decoded, decodedSize, range } from "./transfer.ts";
@@ -49,10 +50,16 @@ const TNEF_NAME = /^winmail\.dat$/i;
 
 /** In document order. Reads the body of each attachment and of each text once. */
 export function attachments(store: Source, parts: readonly MimePart[]): Attachment[] {
+  return atOnce(attachmentSteps(store, parts));
+}
+
+/** The same, step by step; the store stays as it is meanwhile. */
+export function* attachmentSteps(store: Source, parts: readonly MimePart[]): Steps<Attachment[]> {
   const list: Attachment[] = [];
   for (const [index, part] of parts.entries()) {
-    for (const found of filesOf(store, part))
+    for (const found of yield* filesOf(store, part))
       list.push({ section: index + 1, part, index: 0, offset: 0, ...found });
+    yield;
   }
   return list;
 }
@@ -75,33 +82,34 @@ export function decode(store: Source, attachment: Attachment): Iterable<Buffer> 
   }
 }
 
-function filesOf(store: Source, part: MimePart): Found[] {
+function* filesOf(store: Source, part: MimePart): Steps<Found[]> {
   if (part.contentType === "multipart") return [];
   const mimeType = `${part.contentType}/${part.contentSubtype}`;
   const name = part.contentDispositionFilename || part.contentTypeFilename;
   if (UUENCODE.test(part.encoding)) {
-    const file = firstFile(store, part, new UuReader());
+    const file = yield* firstFile(store, part, new UuReader());
     if (file) return [{ name: name || file.name, mimeType, size: file.size, type: "MIMEUUE" }];
   }
   if (BINHEX_TYPES.test(mimeType)) {
-    const file = firstFile(store, part, new HqxReader(true));
+    const file = yield* firstFile(store, part, new HqxReader(true));
     if (file) return [{ name: name || file.name, mimeType, size: file.size, type: "MIMEBINHEX" }];
   }
-  if (!isAttachment(part)) return filesInText(store, part);
-  const size = decodedSize(part.encoding, store.chunks(part.bodyStart, part.end));
+  if (!isAttachment(part)) return yield* filesInText(store, part);
+  const size = yield* decodedSize(part.encoding, store.chunks(part.bodyStart, part.end));
   const whole: Found = { name, mimeType, size, type: "MIME" };
-  return TNEF_TYPES.test(mimeType) || TNEF_NAME.test(name) ? [whole, ...filesInTnef(store, part)] : [whole];
+  const isTnef = TNEF_TYPES.test(mimeType) || TNEF_NAME.test(name);
+  return isTnef ? [whole, ...(yield* filesInTnef(store, part))] : [whole];
 }
 
-function firstFile(store: Source, part: MimePart, reader: FileReader): EmbeddedFile | undefined {
-  readText(bodyOf(store, part), [reader]);
+function* firstFile(store: Source, part: MimePart, reader: FileReader): Steps<EmbeddedFile | undefined> {
+  yield* readText(bodyOf(store, part), [reader]);
   return reader.files[0];
 }
 
-function filesInText(store: Source, part: MimePart): Found[] {
+function* filesInText(store: Source, part: MimePart): Steps<Found[]> {
   const uu = new UuReader();
   const hqx = new HqxReader(false);
-  readText(bodyOf(store, part), [uu, hqx]);
+  yield* readText(bodyOf(store, part), [uu, hqx]);
   const listed =
     (type: AttachmentType) =>
     ({ name, size }: EmbeddedFile, index: number): Found => ({
@@ -114,8 +122,9 @@ function filesInText(store: Source, part: MimePart): Found[] {
   return [...uu.files.map(listed("UUE")), ...hqx.files.map(listed("BINHEX"))];
 }
 
-function filesInTnef(store: Source, part: MimePart): Found[] {
-  return tnefFiles(Buffer.concat([...bodyOf(store, part)])).map(({ name, mimeType, start, end }, index) => ({
+function* filesInTnef(store: Source, part: MimePart): Steps<Found[]> {
+  const files = yield* tnefFiles(bodyOf(store, part));
+  return files.map(({ name, mimeType, start, end }, index) => ({
     name,
     mimeType: mimeType || typeByName(name),
     size: end - start,

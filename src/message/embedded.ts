@@ -1,6 +1,7 @@
 /** Looking for files that stand in a text, whatever way they are encoded (see uuencode.ts, binhex.ts). */
 import type { Collector } from "./collector.ts";
 import { type LineReader, LineScanner } from "./lines.ts";
+import type { Steps } from "./steps.ts";
 
 export interface EmbeddedFile {
   /** UTF-8 byte string, as the sender wrote it. */
@@ -22,9 +23,12 @@ export interface FileReader extends LineReader {
 }
 
 /** Shows a text, which comes in pieces, to every reader. */
-export function readText(text: Iterable<Buffer>, readers: readonly FileReader[]): void {
+export function* readText(text: Iterable<Buffer>, readers: readonly FileReader[]): Steps<void> {
   const scanners = readers.map((reader) => new LineScanner(reader, reader.prefix));
-  for (const piece of text) for (const scanner of scanners) scanner.push(piece);
+  for (const piece of text) {
+    for (const scanner of scanners) scanner.push(piece);
+    yield;
+  }
   for (const scanner of scanners) scanner.finish();
 }
 

@@ -11,6 +11,7 @@
 import { fieldColon, isBlank, trimLineEnd } from "./headers.ts";
 import { type Line, type LineReader, LineScanner } from "./lines.ts";
 import { describe, draft, holdsMessage, type MimePart, type PartDraft, type PartHeader } from "./part.ts";
+import { atOnce, type Steps } from "./steps.ts";
 import type { MessageStore } from "./store.ts";
 
 export type { MimePart } from "./part.ts";
@@ -34,6 +35,14 @@ export type MessageSource = Pick<MessageStore, "headers" | "bodyStart" | "size" 
 
 /** The structure of the message in `store`; header and body are divided as the store has it. */
 export function structure(store: MessageSource, limits: MimeLimits = MIME_LIMITS): MimeStructure {
+  return atOnce(structureSteps(store, limits));
+}
+
+/** The same, step by step; the store stays as it is meanwhile. */
+export function* structureSteps(
+  store: MessageSource,
+  limits: MimeLimits = MIME_LIMITS,
+): Steps<MimeStructure> {
   const value = (name: string) => store.headers.first(name)?.value ?? "";
   const tree = new PartTree(limits, store.bodyStart, {
     type: value("content-type"),
@@ -44,6 +53,7 @@ export function structure(store: MessageSource, limits: MimeLimits = MIME_LIMITS
   for (const chunk of store.chunks(store.bodyStart)) {
     if (tree.wants === "none") break;
     scanner.push(chunk);
+    yield;
   }
   if (tree.wants !== "none") scanner.finish();
   return tree.finish(store.size);

@@ -3,12 +3,15 @@
  * programs (MS-OXTNEF): names, types, and where their bytes lie in the
  * stream. Messages attached inside are looked into as well.
  *
- * Only what describes attachments is read; the message text and its
- * properties are not. Every length is checked before it is used; what does not
- * fit ends the reading, with the files found so far.
+ * Only what describes attachments is read; the message text, its properties
+ * and the files themselves are passed over, a piece in memory at a time. Every
+ * length is checked before it is used; what does not fit ends the reading,
+ * with the files found so far.
  */
 import { encodeText } from "../bytes.ts";
+import { ForwardReader } from "./forward-reader.ts";
 import { fileName } from "./header-text.ts";
+import type { Steps } from "./steps.ts";
 
 export interface TnefFile {
   /** UTF-8 byte string; "" when the stream has none. */
@@ -20,11 +23,9 @@ export interface TnefFile {
   readonly end: number;
 }
 
-/** The files in `stream`; none when it is no TNEF. */
-export function tnefFiles(stream: Buffer): TnefFile[] {
-  const files: TnefFile[] = [];
-  readStream(stream, 0, stream.length, 0, files);
-  return files;
+/** The files in the stream that `pieces` are together; none when it is no TNEF. */
+export function tnefFiles(pieces: Iterable<Buffer>): Steps<TnefFile[]> {
+  return readStream(new ForwardReader(pieces), Number.POSITIVE_INFINITY, 0);
 }
 
 const SIGNATURE = 0x223e9f78;
@@ -60,6 +61,8 @@ const FIXED_SIZES = new Map([
 const IID_IMESSAGE = Buffer.from("0703020000000000c000000000000046", "hex");
 const MAX_DEPTH = 20;
 const MAX_FILES = 10_000;
+/** No name or type is longer. */
+const MAX_TEXT = 64 * 1024;
 
 interface Draft {
   title: string;
@@ -68,118 +71,137 @@ interface Draft {
   mimeType: string;
   start: number;
   end: number;
-  /** The stream of an attached message. */
-  inner: { start: number; end: number } | undefined;
+  /** What is in the attached message that it is. */
+  inner: TnefFile[] | undefined;
 }
 
-function readStream(stream: Buffer, start: number, end: number, depth: number, files: TnefFile[]): void {
-  if (end - start < 6 || stream.readUInt32LE(start) !== SIGNATURE) return;
+const draftOf = (): Draft => ({
+  title: "",
+  longName: "",
+  shortName: "",
+  mimeType: "",
+  start: 0,
+  end: -1,
+  inner: undefined,
+});
+
+/** Reads a stream that ends at `end` of the reader, or with it. */
+function* readStream(reader: ForwardReader, end: number, depth: number): Steps<TnefFile[]> {
+  const files: TnefFile[] = [];
+  if (end - reader.at < 6 || reader.take(6)?.readUInt32LE() !== SIGNATURE) return files;
   let draft: Draft | undefined;
   const finish = () => {
-    if (!draft || files.length >= MAX_FILES) return;
-    const { inner, title, longName, shortName, mimeType } = draft;
-    if (inner) {
-      if (depth < MAX_DEPTH) readStream(stream, inner.start, inner.end, depth + 1, files);
-    } else if (draft.end >= 0) {
-      files.push({ name: longName || title || shortName, mimeType, start: draft.start, end: draft.end });
-    }
+    if (!draft) return;
+    const { inner, title, longName, shortName, mimeType, start, end } = draft;
+    const found = inner ?? (end < 0 ? [] : [{ name: longName || title || shortName, mimeType, start, end }]);
+    files.push(...found.slice(0, MAX_FILES - files.length));
   };
   // Level, identifier, type, length; behind the data a checksum of two bytes.
-  for (let at = start + 6; at + 9 <= end; ) {
-    const level = stream[at];
-    const attribute = stream.readUInt16LE(at + 1);
-    const from = at + 9;
-    const to = from + stream.readUInt32LE(at + 5);
+  while (reader.at + 9 <= end) {
+    const head = reader.take(9);
+    if (head === undefined) break;
+    const level = head[0];
+    const attribute = head.readUInt16LE(1);
+    const from = reader.at;
+    const to = from + head.readUInt32LE(5);
     if (to > end || (level !== 1 && level !== LEVEL_ATTACHMENT)) break;
     if (level === LEVEL_ATTACHMENT) {
       if (attribute === ATT_ATTACH_REND_DATA || !draft) {
         finish();
-        draft = { title: "", longName: "", shortName: "", mimeType: "", start: 0, end: -1, inner: undefined };
+        draft = draftOf();
       }
-      if (attribute === ATT_ATTACH_TITLE) draft.title = text8(stream, from, to);
-      if (attribute === ATT_ATTACHMENT) readProperties(stream, from, to, draft);
+      // Counts only when all of it is there.
+      const changed: Draft = { ...draft };
+      if (attribute === ATT_ATTACH_TITLE) changed.title = text8(reader.take(Math.min(to - from, MAX_TEXT)));
+      if (attribute === ATT_ATTACHMENT) yield* readProperties(reader, to, depth, changed);
       if (attribute === ATT_ATTACH_DATA) {
-        draft.start = from;
-        draft.end = to;
+        changed.start = from;
+        changed.end = to;
       }
+      if (!(yield* reader.skipTo(to))) break;
+      draft = changed;
     }
-    at = to + 2;
+    if (!(yield* reader.skipTo(Math.min(to + 2, end)))) break;
   }
   finish();
+  return files;
 }
 
-/** Properties of an attachment. Stops at the first that does not fit. */
-function readProperties(stream: Buffer, start: number, end: number, draft: Draft): void {
-  if (end - start < 4) return;
-  const count = stream.readUInt32LE(start);
-  let at = start + 4;
-  for (let i = 0; i < count && at + 4 <= end; i++) {
-    const type = stream.readUInt16LE(at);
-    const id = stream.readUInt16LE(at + 2);
-    at += 4;
-    if (id >= 0x8000) at = skipPropertyName(stream, at, end);
+/** Properties of an attachment, up to `end`. Stops at the first that does not fit. */
+function* readProperties(reader: ForwardReader, end: number, depth: number, draft: Draft): Steps<void> {
+  const number = () => (reader.at + 4 > end ? undefined : reader.take(4)?.readUInt32LE());
+  const count = number() ?? 0;
+  for (let i = 0; i < count; i++) {
+    const tag = number();
+    if (tag === undefined) return;
+    const type = tag & 0xffff;
+    const id = tag >>> 16;
+    if (id >= 0x8000) yield* skipPropertyName(reader, end);
     const fixed = FIXED_SIZES.get(type & ~MULTIPLE_VALUES);
-    const isVariable = fixed === undefined;
-    let values = 1;
-    if (isVariable || (type & MULTIPLE_VALUES) !== 0) {
-      if (at + 4 > end) return;
-      values = stream.readUInt32LE(at);
-      at += 4;
-    }
-    if (!isVariable) {
-      at += fixed * values;
+    const values = fixed === undefined || (type & MULTIPLE_VALUES) !== 0 ? number() : 1;
+    if (values === undefined) return;
+    if (fixed !== undefined) {
+      yield* reader.skipTo(Math.min(reader.at + fixed * values, end));
       continue;
     }
     for (let value = 0; value < values; value++) {
-      if (at + 4 > end) return;
-      const from = at + 4;
-      const to = from + stream.readUInt32LE(at);
-      if (to > end) return;
-      takeProperty(stream, id, type, from, to, draft);
-      at = to + (-(to - from) & 3);
+      const length = number();
+      const from = reader.at;
+      if (length === undefined || from + length > end) return;
+      yield* takeProperty(reader, id, type, from + length, depth, draft);
+      const more = yield* reader.skipTo(Math.min(from + length + (-length & 3), end));
+      if (!more) return;
     }
   }
 }
 
 /** A named property has its name here: 16 bytes, a kind, then a number or a counted text. */
-function skipPropertyName(stream: Buffer, at: number, end: number): number {
-  if (at + 24 > end) return end;
-  if (stream.readUInt32LE(at + 16) === 0) return at + 24;
-  const length = stream.readUInt32LE(at + 20);
-  return at + 24 + length + (-length & 3);
+function* skipPropertyName(reader: ForwardReader, end: number): Steps<void> {
+  const head = reader.at + 24 > end ? undefined : reader.take(24);
+  if (head === undefined) {
+    yield* reader.skipTo(end);
+  } else if (head.readUInt32LE(16) !== 0) {
+    const length = head.readUInt32LE(20);
+    yield* reader.skipTo(Math.min(reader.at + length + (-length & 3), end));
+  }
 }
 
-function takeProperty(
-  stream: Buffer,
+/** The value lies from here to `to`. */
+function* takeProperty(
+  reader: ForwardReader,
   id: number,
   type: number,
-  from: number,
   to: number,
+  depth: number,
   draft: Draft,
-): void {
+): Steps<void> {
+  const from = reader.at;
   if (id === PR_ATTACH_DATA && (type === PT_OBJECT || type === PT_BINARY)) {
-    const isMessage = stream.subarray(from, Math.min(from + IID_IMESSAGE.length, to)).equals(IID_IMESSAGE);
-    if (isMessage) draft.inner = { start: from + IID_IMESSAGE.length, end: to };
-    else if (draft.end < 0) {
+    const identifier = reader.take(Math.min(IID_IMESSAGE.length, to - from));
+    if (identifier?.equals(IID_IMESSAGE)) {
+      draft.inner = depth < MAX_DEPTH ? yield* readStream(reader, to, depth + 1) : [];
+    } else if (draft.end < 0) {
       // An object begins with its interface identifier.
       draft.start = type === PT_OBJECT ? Math.min(from + IID_IMESSAGE.length, to) : from;
       draft.end = to;
     }
     return;
   }
-  if (type !== PT_STRING8 && type !== PT_UNICODE) return;
-  const text = type === PT_UNICODE ? text16(stream, from, to) : text8(stream, from, to);
+  const wanted = id === PR_ATTACH_LONG_FILENAME || id === PR_ATTACH_FILENAME || id === PR_ATTACH_MIME_TAG;
+  if (!wanted || (type !== PT_STRING8 && type !== PT_UNICODE)) return;
+  const bytes = reader.take(Math.min(to - from, MAX_TEXT));
+  const text = type === PT_UNICODE ? text16(bytes) : text8(bytes);
   if (id === PR_ATTACH_LONG_FILENAME) draft.longName = text;
   else if (id === PR_ATTACH_FILENAME) draft.shortName = text;
-  else if (id === PR_ATTACH_MIME_TAG) draft.mimeType = text.toLowerCase();
+  else draft.mimeType = text.toLowerCase();
 }
 
-function text8(stream: Buffer, from: number, to: number): string {
-  return fileName(untilNul(stream.toString("latin1", from, to)));
+function text8(bytes: Buffer | undefined): string {
+  return fileName(untilNul(bytes?.toString("latin1") ?? ""));
 }
 
-function text16(stream: Buffer, from: number, to: number): string {
-  return fileName(encodeText(untilNul(stream.toString("utf16le", from, to))));
+function text16(bytes: Buffer | undefined): string {
+  return fileName(encodeText(untilNul(bytes?.toString("utf16le") ?? "")));
 }
 
 function untilNul(text: string): string {

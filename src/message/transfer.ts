@@ -4,6 +4,7 @@
  * that can be had, never an error.
  */
 import libqp from "libqp";
+import type { Steps } from "./steps.ts";
 
 const LF = 0x0a;
 const EQUALS = 0x3d;
@@ -23,10 +24,13 @@ export function decoded(encoding: string, pieces: Iterable<Buffer>): Iterable<Bu
 }
 
 /** How many bytes decoded() gives. Base64 is counted, not decoded. */
-export function decodedSize(encoding: string, pieces: Iterable<Buffer>): number {
-  if (encoding === "base64") return sizeOfBase64(pieces);
+export function* decodedSize(encoding: string, pieces: Iterable<Buffer>): Steps<number> {
+  if (encoding === "base64") return yield* sizeOfBase64(pieces);
   let size = 0;
-  for (const piece of decoded(encoding, pieces)) size += piece.length;
+  for (const piece of decoded(encoding, pieces)) {
+    size += piece.length;
+    yield;
+  }
   return size;
 }
 
@@ -92,7 +96,7 @@ function writeRest(out: Buffer, at: number, bits: number, digits: number): numbe
   return at;
 }
 
-function sizeOfBase64(pieces: Iterable<Buffer>): number {
+function* sizeOfBase64(pieces: Iterable<Buffer>): Steps<number> {
   let size = 0;
   let digits = 0;
   for (const piece of pieces) {
@@ -105,6 +109,7 @@ function sizeOfBase64(pieces: Iterable<Buffer>): number {
       size += Math.floor((digits * 3) / 4);
       digits = 0;
     }
+    yield;
   }
   return size + Math.floor((digits * 3) / 4);
 }

@@ -4,13 +4,14 @@
  */
 
 import type { MessageContext, OpenMessage } from "../helpers/message.ts";
-import { attachments } from "../message/attachment.ts";
+import { type Attachment, attachmentSteps } from "../message/attachment.ts";
 import type { Edit } from "../message/edit.ts";
 import { decodedSubject } from "../message/header-text.ts";
-import { structure } from "../message/mime.ts";
+import { type MimePart, structureSteps } from "../message/mime.ts";
 import { topLines } from "../message/modifiers.ts";
 import { MessageReader } from "../message/reader.ts";
 import { saveAttachment } from "../message/save.ts";
+import { inTurns } from "../message/steps.ts";
 import type { MessageStore } from "../message/store.ts";
 import { messageArguments } from "../scripts/message-arguments.ts";
 import type { SmtpScript } from "../scripts/smtpsvr.ts";
@@ -36,9 +37,9 @@ export async function processMessage(
   let results = "";
   const asked = script?.has("ProcessMessage") === true;
   if (script !== undefined && asked) {
-    const { parts, complete } = structure(store);
+    const { parts, complete } = await inTurns(structureSteps(store));
     if (!complete) decisions.warn(name, "ProcessMessage", "the message has more MIME parts than are listed");
-    const attached = attachments(store, parts);
+    const attached = await inTurns(attachmentSteps(store, parts));
     context.message = openMessage(services, store, parts, attached, (problem) =>
       decisions.warn(name, "ProcessMessage", problem),
     );
@@ -96,8 +97,8 @@ function resultText(outcome: ActionOutcome, edits: readonly Edit[]): string {
 function openMessage(
   services: SessionServices,
   store: MessageStore,
-  parts: ReturnType<typeof structure>["parts"],
-  attached: ReturnType<typeof attachments>,
+  parts: readonly MimePart[],
+  attached: readonly Attachment[],
   problem: (text: string) => void,
 ): OpenMessage {
   return {

@@ -1,7 +1,8 @@
 /**
  * MB/s of filling a store, reading the MIME structure and listing the
  * attachments with decoded sizes, beside mailparser's simpleParser on the same
- * generated messages; and the peak memory of one 50 MB message.
+ * generated messages; the peak memory of one 50 MB message, and how long others
+ * have to wait while it is read.
  *
  *   node test/bench/message.ts
  *
@@ -9,11 +10,13 @@
  * ratio says what a filter saves by not doing so.
  */
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { simpleParser } from "mailparser";
-import { attachments } from "../../src/message/attachment.ts";
+import { type Attachment, attachmentSteps, attachments } from "../../src/message/attachment.ts";
 import { MessageMemory } from "../../src/message/message-memory.ts";
-import { structure } from "../../src/message/mime.ts";
+import { structure, structureSteps } from "../../src/message/mime.ts";
+import { inTurns } from "../../src/message/steps.ts";
 import { MessageStore } from "../../src/message/store.ts";
 
 const ROUNDS = 5;
@@ -101,9 +104,57 @@ async function compare(): Promise<void> {
   }
 }
 
+/** The longest time in which nobody else got a turn, and all the time it took, milliseconds. */
+async function stall(work: () => unknown): Promise<{ longest: number; all: number }> {
+  let longest = 0;
+  let last = performance.now();
+  let over = false;
+  const turn = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+    if (!over) setImmediate(turn);
+  };
+  setImmediate(turn);
+  const since = performance.now();
+  await work();
+  const all = performance.now() - since;
+  over = true;
+  await new Promise((resolve) => setImmediate(resolve));
+  return { longest, all };
+}
+
+async function stalls(): Promise<void> {
+  const qp = "Gr=FC=DFe aus der Ferne, und so weiter und so fort, bis die Zeile voll ist=\r\n".repeat(
+    640_000,
+  );
+  const kinds: [what: string, raw: string][] = [
+    ["a base64 file", mixed(attached("a.pdf", 50_000_000))],
+    ["a quoted-printable text", `${HEADER}Content-Transfer-Encoding: quoted-printable\r\n\r\n${qp}`],
+  ];
+  for (const [what, raw] of kinds) {
+    const store = new MessageStore();
+    fill(store, events(Buffer.from(raw, "latin1")));
+    const found: Attachment[][] = [];
+    const atOnce = await stall(() => found.push(attachments(store, structure(store).parts)));
+    const turns = await stall(async () => {
+      const { parts } = await inTurns(structureSteps(store));
+      found.push(await inTurns(attachmentSteps(store, parts)));
+    });
+    if (found[0]?.length !== found[1]?.length) throw new Error("not the same attachments");
+    console.log(
+      `50 MB with ${what}: others wait ${turns.longest.toFixed(0)} ms at most, ${atOnce.longest.toFixed(0)} ms if read ` +
+        `at once; time ratio ${(turns.all / atOnce.all).toFixed(2)}`,
+    );
+  }
+}
+
+/** KB. Not process.resourceUsage(): that begins with the peak of the process that started this one. */
+const peakSoFar = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1]);
+
 /** Peak memory of a process of its own: a message of 50 MB that comes in chunks, as from a socket. */
 async function peak(who: string): Promise<void> {
-  const before = process.resourceUsage().maxRSS;
+  const before = peakSoFar();
   const line = Buffer.from(file(CHUNK));
   const head = mixed(attached("a.pdf", 0)).replace("--b--\r\n", "");
   if (who === "ours" || who === "spilled") {
@@ -120,13 +171,14 @@ async function peak(who: string): Promise<void> {
     for (let size = 0; size < 50_000_000; size += line.length) pieces.push(Buffer.from(line));
     await theirs(Buffer.concat(pieces));
   }
-  console.log(((process.resourceUsage().maxRSS - before) / 1024).toFixed(0));
+  console.log(((peakSoFar() - before) / 1024).toFixed(0));
 }
 
 const who = process.argv[2];
 if (who !== undefined) await peak(who);
 else {
   await compare();
+  await stalls();
   const run = (name: string) =>
     execFileSync(process.execPath, [fileURLToPath(import.meta.url), name], { encoding: "utf8" });
   for (const [name, what] of [

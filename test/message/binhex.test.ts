@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HqxReader } from "../../src/message/binhex.ts";
 import { bytesFrom, readText } from "../../src/message/embedded.ts";
+import { atOnce } from "../../src/message/steps.ts";
 import { cut, seeded } from "./helper.ts";
 
 const DIGITS = "!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr";
@@ -37,7 +38,7 @@ function found(text: string, bare = false): [string, string][] {
   const single = Array.from(whole, (byte) => Buffer.of(byte));
   const [files, same] = [[whole], single].map((pieces) => {
     const reader = new HqxReader(bare);
-    readText(pieces, [reader]);
+    atOnce(readText(pieces, [reader]));
     return reader.files.map(({ name, size }, index): [string, string] => {
       const bytes = Buffer.concat([...bytesFrom(pieces, new HqxReader(bare, index))]);
       assert.equal(bytes.length, size);
@@ -113,7 +114,7 @@ test("random files with runs come back however their text is cut", () => {
     );
     const pieces = cut(Buffer.from(ANNOUNCED + encode(`${seed}.bin`, data), "latin1"), random, 300);
     const reader = new HqxReader(false);
-    readText(pieces, [reader]);
+    atOnce(readText(pieces, [reader]));
     assert.deepEqual(
       reader.files.map(({ name, size }) => [name, size]),
       [[`${seed}.bin`, data.length]],

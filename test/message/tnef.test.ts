@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { atOnce } from "../../src/message/steps.ts";
 import { tnefFiles } from "../../src/message/tnef.ts";
-import { seeded } from "./helper.ts";
+import { cut, seeded } from "./helper.ts";
 import * as write from "./tnef-writer.ts";
 
 const bytes = (text: string) => Buffer.from(text, "latin1");
 
+const files = (stream: Buffer, pieces: readonly Buffer[] = [stream]) => atOnce(tnefFiles(pieces));
+
 /** "name type text" of each file. */
 function found(stream: Buffer): string[] {
-  return tnefFiles(stream).map(({ name, mimeType, start, end }) => {
+  return files(stream).map(({ name, mimeType, start, end }) => {
     return `${name} ${mimeType} ${stream.toString("latin1", start, end)}`;
   });
 }
@@ -136,8 +139,10 @@ test("mutated streams never throw, and files lie inside the stream", () => {
         random(256),
       ][random(6)]!;
     const seen = stream.subarray(0, random(4) === 0 ? random(stream.length) : stream.length);
-    for (const { start, end } of tnefFiles(seen)) {
+    const whole = files(seen);
+    for (const { start, end } of whole) {
       assert.ok(0 <= start && start <= end && end <= seen.length, `seed ${seed}`);
     }
+    assert.deepEqual(files(seen, cut(seen, random, 20)), whole, `seed ${seed}, cut into pieces`);
   }
 });

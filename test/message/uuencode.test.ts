@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bytesFrom, MAX_FILES_IN_TEXT, readText } from "../../src/message/embedded.ts";
+import { atOnce } from "../../src/message/steps.ts";
 import { UuReader } from "../../src/message/uuencode.ts";
 import { cut, seeded } from "./helper.ts";
 
@@ -10,7 +11,7 @@ function found(text: string): [string, string][] {
   const single = Array.from(whole, (byte) => Buffer.of(byte));
   const [files, same] = [[whole], single].map((pieces) => {
     const reader = new UuReader();
-    readText(pieces, [reader]);
+    atOnce(readText(pieces, [reader]));
     return reader.files.map(({ name, size }, index): [string, string] => {
       const bytes = Buffer.concat([...bytesFrom(pieces, new UuReader(index))]);
       assert.equal(bytes.length, size);
@@ -96,7 +97,7 @@ test("random files come back however their text is cut", () => {
       .join("");
     const pieces = cut(Buffer.from(text, "latin1"), random, 500);
     const reader = new UuReader();
-    readText(pieces, [reader]);
+    atOnce(readText(pieces, [reader]));
     assert.deepEqual(
       reader.files.map(({ size }) => size),
       files.map(({ length }) => length),
@@ -113,6 +114,6 @@ test("random files come back however their text is cut", () => {
 
 test("a text of countless files lists a thousand", () => {
   const reader = new UuReader();
-  readText([Buffer.from("begin 644 a\n`\nend\n".repeat(MAX_FILES_IN_TEXT * 3))], [reader]);
+  atOnce(readText([Buffer.from("begin 644 a\n`\nend\n".repeat(MAX_FILES_IN_TEXT * 3))], [reader]));
   assert.equal(reader.files.length, MAX_FILES_IN_TEXT);
 });
