@@ -36,7 +36,14 @@ export const SMTPSVR_FILE = "SMTPSVR.LUA";
 /** SMTPSVR.LUA (manual, "SMTP Server Script"). */
 export const SMTPSVR: Readonly<Record<string, CallbackDeclaration>> = {
   Start: declare("verdict", [], ["result string"], NO_POSITIVE),
+  RBLResults: declare("verdict", [], ["result string"], NO_POSITIVE),
   GetMaxMessageSize: declare("value", ["hostname", "current"], ["bytes"]),
+  GetEHLOCapabilities: declare(
+    "value",
+    ["hostname", "capabilities"],
+    ["capabilities"],
+    "removes keywords, where Postfix asks a socketmap (README.md); none can be added or changed",
+  ),
   DoHELO: declare("verdict", ["hostname", "bRefuse", "bEHLO"], ["bRefuse", "response"], NO_POSITIVE),
   DoHELP: declare(
     "notice",
@@ -114,8 +121,6 @@ export const ERRORS: Readonly<Record<string, CallbackDeclaration>> = {
 };
 
 const SMTPSVR_UNSERVED: Readonly<Record<string, string>> = {
-  RBLResults: "block lists are not looked up yet, so it is never called",
-  GetEHLOCapabilities: "a milter cannot change the EHLO answer, so it is never called",
   DoNOOP: "Postfix tells a milter nothing of NOOP, so it is never called",
 };
 
@@ -130,6 +135,13 @@ const SIGNATURE_UNSERVED: Readonly<Record<string, string>> = {
   GetInternalSignature: "mail between local users gets no signature, so it is never called",
 };
 
+export const PASSWORDCHECK_FILE = "PASSWORDCHECK.LUA";
+
+/** PASSWORDCHECK.LUA (manual, "Password Validation"; a reason for the person is an extra of ours). */
+export const PASSWORDCHECK: Readonly<Record<string, CallbackDeclaration>> = {
+  Check: declare("value", ["user name", "new password", "min password length"], ["allowed", "reason"]),
+};
+
 export interface ServedScript {
   readonly callbacks: Readonly<Record<string, CallbackDeclaration>>;
   /** Callbacks of the manual that are never called, and why. */
@@ -138,17 +150,27 @@ export interface ServedScript {
   readonly withoutIt?: string;
 }
 
-/** The scripts that are loaded and called. */
+/** The scripts that workers load and call for mail. */
 export const SERVED_SCRIPTS: Readonly<Record<string, ServedScript>> = {
   [SMTPSVR_FILE]: { callbacks: SMTPSVR, unserved: SMTPSVR_UNSERVED },
   [ERRORS_FILE]: { callbacks: ERRORS, withoutIt: "notices stay as they are" },
   [SIGNATURE_FILE]: { callbacks: SIGNATURE, unserved: SIGNATURE_UNSERVED, withoutIt: "no signatures" },
 };
 
+/** Scripts that a command of the command line loads and calls; workers know nothing of them. */
+export const COMMAND_SCRIPTS: Readonly<Record<string, ServedScript>> = {
+  [PASSWORDCHECK_FILE]: { callbacks: PASSWORDCHECK },
+};
+
+/** Every script that somebody calls. */
+export const CALLED_SCRIPTS: Readonly<Record<string, ServedScript>> = {
+  ...SERVED_SCRIPTS,
+  ...COMMAND_SCRIPTS,
+};
+
 /** VPOP3's other scripts, which this version finds but does not call. */
 export const UNSERVED_SCRIPTS: readonly string[] = [
   "USER_REDIRECT.LUA",
-  "PASSWORDCHECK.LUA",
   "RELAYOUT.LUA",
   "MXOUT.LUA",
   "POP3CLT.LUA",

@@ -11,6 +11,7 @@ import type { LuaEngine } from "../lua/engine.ts";
 import type { LuaEnvironment } from "../lua/environment.ts";
 import type { LuaInput, LuaValue } from "../lua/values.ts";
 import { LuaTable, truthy, typeName } from "../lua/values.ts";
+import { BlockListGlobals, type BlockListInput } from "./block-lists.ts";
 import type { LoadedScript } from "./loader.ts";
 import type { MessageArguments } from "./message-arguments.ts";
 import { type ProcessActions, readActions } from "./process-actions.ts";
@@ -83,6 +84,7 @@ export class SmtpScript {
   readonly #given: Partial<SmtpGlobals> = {};
 
   readonly #trace: ((call: CallTrace) => void) | undefined;
+  #blockLists: BlockListGlobals | undefined;
 
   /** `globals` is shared with the session: read before each callback, updated after it. */
   constructor(
@@ -101,6 +103,17 @@ export class SmtpScript {
     this.#env = engine.open(loaded.script, { context, budget: budgets.callback });
   }
 
+  /** Gives the script the globals about block lists; before load(). */
+  giveBlockLists(input: BlockListInput): void {
+    this.#blockLists = new BlockListGlobals(this.#env);
+    this.#blockLists.give(input);
+  }
+
+  /** Those globals, where the script was given them. */
+  get blockLists(): BlockListGlobals | undefined {
+    return this.#blockLists;
+  }
+
   /** Runs the top level, which may set globals that the callbacks use. */
   async load(): Promise<void> {
     this.#hand();
@@ -112,7 +125,7 @@ export class SmtpScript {
     return this.#loaded.callbacks.has(callback) || this.#env.has(callback);
   }
 
-  /** A callback whose only result is a text: Start, DoQUIT, DoRSET, DoHELP, DoUnrecognised, End. */
+  /** A callback whose only result is a text: Start, RBLResults, DoQUIT, DoRSET, DoHELP, DoUnrecognised, End. */
   async text(callback: string, ...args: readonly string[]): Promise<string> {
     const [result] = await this.#call(callback, args);
     return textResult(result, this.#origin(callback), "its result string");

@@ -30,6 +30,7 @@ import { ERRORS_FILE, SIGNATURE_FILE, SMTPSVR_FILE } from "../scripts/callbacks.
 import { errorsCallback } from "../scripts/errors.ts";
 import type { ScriptState } from "../scripts/loader.ts";
 import { domainOf, isOutside } from "../smtp/outside.ts";
+import { usesBlockLists } from "../smtp/rbl.ts";
 import { SmtpSession } from "../smtp/session.ts";
 import { type DoorServices, fieldBytes, milterReply, NO_ROOM, openStore, reportStore } from "./door.ts";
 import { InternalMail, type InternalWork, isInternal } from "./internal-mail.ts";
@@ -51,7 +52,11 @@ export function milterDoor(services: DoorServices): MilterFilter {
   const notices = wantsNotices(services);
   const { transports, ownDomains } = services;
   const seesRelaying = ownDomains.complete || !transports.own.includes(transports.outgoing);
-  const needs = filterNeeds(services, { hasRules, seesRelaying, notices });
+  const { settings } = services.blockLists;
+  const smtpsvr = services.script(SMTPSVR_FILE);
+  const listedMail = smtpsvr.kind === "loaded" && usesBlockLists(settings, smtpsvr.loaded);
+  const blockLists = listedMail || settings.servers.length > 0;
+  const needs = filterNeeds(services, { hasRules, seesRelaying, notices, blockLists, listedMail });
   const work: InternalWork = {
     notices,
     submissions: filterNeeds(services, { hasRules }).events.includes("mail"),
@@ -61,7 +66,7 @@ export function milterDoor(services: DoorServices): MilterFilter {
   };
   return {
     needs: () => needs,
-    open: (context) => chosenAtConnect(services, context, work),
+    open: (context) => chosenAtConnect(services, context, work, blockLists),
   };
 }
 
@@ -73,12 +78,17 @@ function wantsNotices(services: DoorServices): boolean {
 }
 
 /** What kind of mail a connection brings shows at CONNECT. Where nothing is to be done, the MTA need not go on. */
-function chosenAtConnect(services: DoorServices, context: MilterContext, work: InternalWork): MilterHandler {
+function chosenAtConnect(
+  services: DoorServices,
+  context: MilterContext,
+  work: InternalWork,
+  blockLists: boolean,
+): MilterHandler {
   const { notices, submissions } = work;
   let chosen: MilterHandler | undefined;
   const handler = () => {
     // Without notices the MTA was asked for nothing more anyway.
-    chosen ??= new SmtpMail(services, context, submissions || !notices);
+    chosen ??= new SmtpMail(services, context, submissions || blockLists || !notices);
     return chosen;
   };
   return {
@@ -109,6 +119,10 @@ export interface Circumstances {
   readonly seesRelaying?: boolean;
   /** Postfix's own mail is looked at, which cannot be told from other mail that early. */
   readonly notices?: boolean;
+  /** Clients are looked up in block lists. */
+  readonly blockLists?: boolean;
+  /** The script may have a listed client's mail redirected or marked. */
+  readonly listedMail?: boolean;
 }
 
 function defines(state: ScriptState, callback: string): boolean {
@@ -121,7 +135,13 @@ function defines(state: ScriptState, callback: string): boolean {
  */
 export function filterNeeds(
   services: Pick<DoorServices, "script">,
-  { hasRules = false, seesRelaying = false, notices = false }: Circumstances,
+  {
+    hasRules = false,
+    seesRelaying = false,
+    notices = false,
+    blockLists = false,
+    listedMail = false,
+  }: Circumstances,
 ): FilterNeeds {
   const state = services.script(SMTPSVR_FILE);
   const signs = defines(services.script(SIGNATURE_FILE), "GetSignature");
@@ -129,7 +149,7 @@ export function filterNeeds(
   const has = (...names: readonly string[]) => names.some((name) => loaded?.callbacks.has(name) === true);
   const rules = hasRules || state.kind === "broken";
   const any = rules || (loaded !== undefined && loaded.callbacks.size > 0);
-  const envelope = has("DoRCPTTO", "DoDATAStart", "ProcessMessage");
+  const envelope = has("DoRCPTTO", "DoDATAStart", "ProcessMessage") || listedMail;
   const relaying = seesRelaying && loaded?.mentions("LocalClientAddress") === true;
 
   const events: FilterNeeds["events"][number][] = ["connect"];
@@ -144,7 +164,7 @@ export function filterNeeds(
     has("DoHELO", "GetMaxMessageSize", "DoRSET", "End") || rules,
     has("DoHELO", "GetMaxMessageSize"),
   );
-  want("mail", any || notices || signs, any);
+  want("mail", any || blockLists || notices || signs, any || blockLists);
   want("rcpt", envelope || relaying || notices || signs, has("DoRCPTTO") || relaying);
   want("data", has("DoDATAStart"), true);
   const content = notices || signs || has("ProcessMessage", "GetMaxMessageSize");
@@ -156,7 +176,7 @@ export function filterNeeds(
     events,
     quiet,
     actions:
-      (notices || has("DoMAILFROM", "DoRCPTTO", "DoDATAStart", "ProcessMessage") ? EDITS : 0) |
+      (notices || listedMail || has("DoMAILFROM", "DoRCPTTO", "DoDATAStart", "ProcessMessage") ? EDITS : 0) |
       (notices ? SMFIF_CHGBODY : 0) |
       (signs ? SIGNATURE_EDITS : 0),
     macros: {

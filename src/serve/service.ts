@@ -17,6 +17,7 @@ import { ClientRules } from "../smtp/client.ts";
 import { ownDomains } from "../smtp/outside.ts";
 import { Repeats } from "../smtp/repeats.ts";
 import type { Verdict } from "../smtp/verdict.ts";
+import { blockLists } from "./block-lists.ts";
 import type { DoorServices } from "./door.ts";
 import { processLimits } from "./limits.ts";
 
@@ -82,6 +83,7 @@ export class Service implements DoorServices {
   readonly ownDomains: DoorServices["ownDomains"];
   readonly signature: DoorServices["signature"];
   readonly spill: DoorServices["spill"];
+  readonly blockLists: DoorServices["blockLists"];
   readonly hasRules: boolean;
   readonly transports: DoorServices["transports"];
   readonly doubleBounceSender: string;
@@ -119,6 +121,7 @@ export class Service implements DoorServices {
       aboveBytes: config.messages.spill_above_bytes,
       memory: new MessageMemory(processLimits(config).messagesMb * 1024 * 1024),
     };
+    this.blockLists = blockLists(config, log);
     this.hasRules = config.clients.length > 0 || !config.client_networks.includes("0.0.0.0/0");
     this.doubleBounceSender = facts.doubleBounceSender;
     this.repeats = new Repeats(config.errors.repeat_after * 1000);

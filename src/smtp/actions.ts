@@ -9,8 +9,8 @@ import { applyModifiers } from "../message/modifiers.ts";
 import type { ProcessActions } from "../scripts/process-actions.ts";
 import { type Origin, wrongValue } from "../scripts/results.ts";
 import type { Envelope } from "./envelope.ts";
-import { parseResult, reply } from "./reply.ts";
-import { CONTINUE, DISCARD, type Reply, refuse, type Verdict } from "./verdict.ts";
+import { refusalReply, reply } from "./reply.ts";
+import { CONTINUE, DISCARD, refuse, type Verdict } from "./verdict.ts";
 
 export interface ActionOutcome {
   readonly verdict: Verdict;
@@ -22,6 +22,8 @@ export interface ActionOutcome {
 }
 
 const KEEP_ALL = () => true;
+/** For Delete with Ignore; Reason may bring a text and a code of its own. */
+const REFUSED = reply(554, "5.7.1", "Message refused");
 
 /** @throws ScriptError when a new recipient is no address: guessing could lose the message */
 export function carryOut(
@@ -32,7 +34,7 @@ export function carryOut(
 ): ActionOutcome {
   const origin = { script, callback: "ProcessMessage" };
   const decided = (verdict: Verdict): ActionOutcome => ({ verdict, edits: [], kept: KEEP_ALL, warnings: [] });
-  if (actions.ignore && actions.delete) return decided(refuse(refusalFor(actions.reason)));
+  if (actions.ignore && actions.delete) return decided(refuse(refusalReply(actions.reason, REFUSED)));
   if (actions.ignore) return decided(DISCARD);
   const added = actions.recipients.map((recipient) =>
     recipientAddress(recipient, origin, "actions.Recipients"),
@@ -63,12 +65,4 @@ export function recipientAddress(text: string, origin: Origin, name: string): st
   const address = text.trim().replace(/^<(.*)>$/, "$1");
   if (address !== "" && /^[^\s<>\x00-\x1f\x7f]+$/.test(address)) return address;
   throw wrongValue(origin, `returned "${text}" in ${name}, which is no address`);
-}
-
-/** The reply for Delete with Ignore: Reason may bring its own code, else 554 5.7.1. */
-function refusalFor(reason: string): Reply {
-  const parsed = parseResult(reason);
-  if (parsed.kind === "refuse") return parsed.reply;
-  const text = reason.replace(/[\x00-\x1f\x7f]+/g, " ").trim();
-  return reply(554, "5.7.1", text === "" ? "Message refused" : text);
 }

@@ -82,6 +82,17 @@ function clip(text: string): string {
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 }
 
+/** The reply for a text that refuses whatever it says: it may bring its own 4xx or 5xx code, else it gets `standard`'s. */
+export function refusalReply(text: string, standard: Reply): Reply {
+  const parsed = parseResult(text);
+  if (parsed.kind === "refuse") return parsed.reply;
+  const line = text
+    .replace(/[\x00-\x1f\x7f]+/g, " ")
+    .trim()
+    .slice(0, MAX_TEXT - standard.enhanced.length);
+  return line === "" ? standard : { ...standard, lines: [line] };
+}
+
 /** A one-line reply of our own. */
 export function reply(code: number, enhanced: string, text: string): Reply {
   return { code, enhanced, lines: [text] };

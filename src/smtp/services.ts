@@ -8,6 +8,7 @@ import type { ScriptOutput } from "../scripts/output.ts";
 import type { Budgets, CallTrace } from "../scripts/smtpsvr.ts";
 import type { ClientRules } from "./client.ts";
 import type { OwnDomains } from "./outside.ts";
+import type { BlockListServices } from "./rbl.ts";
 import type { Repeats } from "./repeats.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -26,6 +27,7 @@ export interface SessionServices {
   /** Domains of the MTA's own, as far as its configuration lists them. */
   readonly ownDomains: OwnDomains;
   readonly signature: { readonly position: SignaturePosition };
+  readonly blockLists: BlockListServices;
   /** A script as it is loaded now, such as "SMTPSVR.LUA". */
   script(name: string): ScriptState;
   /** Told of every call of a callback, when it is over. */

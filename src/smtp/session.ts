@@ -17,10 +17,18 @@ import type { Client } from "./client.ts";
 import { Decisions, verdictText } from "./decide.ts";
 import { Envelope, envelopeAddress } from "./envelope.ts";
 import { processMessage } from "./process.ts";
+import {
+  blockListInput,
+  blockListStage,
+  type Listing,
+  listedEdits,
+  UNLISTED,
+  usesBlockLists,
+} from "./rbl.ts";
 import { reply } from "./reply.ts";
 import type { SessionServices } from "./services.ts";
 import { signMessage, signs } from "./sign.ts";
-import { CONTINUE, type MessageResult, refuse, type Verdict } from "./verdict.ts";
+import { CONTINUE, DISCARD, type MessageResult, refuse, type Verdict } from "./verdict.ts";
 
 const ACCESS_DENIED = refuse(reply(554, "5.7.1", "Access denied"));
 const TOO_BIG = refuse(reply(552, "5.3.4", "Message size exceeds limit"));
@@ -40,11 +48,14 @@ export class SmtpSession {
   readonly #services: SessionServices;
   readonly #decisions: Decisions;
   readonly #enteredLocal: boolean;
+  readonly #hostname: string;
   readonly #context: SessionContext;
   #script: SmtpScript | undefined;
   #envelope: Envelope | undefined;
   /** A refusal of the whole session: every later question gets the same answer. */
   #refusal: Verdict = CONTINUE;
+  /** What block lists brought upon the client. */
+  #listing: Listing = UNLISTED;
   /** Bytes; 0 is no limit. */
   #maxSize: number;
   #running: Promise<unknown> = Promise.resolve();
@@ -55,6 +66,7 @@ export class SmtpSession {
     this.#services = services;
     this.globals = services.rules.globals(client, id);
     this.#enteredLocal = this.globals.LocalClientAddress;
+    this.#hostname = client.hostname;
     this.#context = { message: undefined, globals: this.globals };
     this.#maxSize = services.maxMessageSize;
     this.#decisions = new Decisions(services.log, services.output, services.scriptError, id);
@@ -76,15 +88,16 @@ export class SmtpSession {
     this.#decisions.queue = id;
   }
 
-  /** The client has connected. Start, then GetMaxMessageSize with the client's address. */
+  /** The client has connected. Start, block lists, then GetMaxMessageSize with the client's address. */
   start(): Promise<Verdict> {
     return this.#turn(async () => {
       const script = await this.#open();
       let verdict = this.#refusal;
       if (script !== undefined && verdict.kind === "continue") {
         verdict = await this.#ask("Start", async () => this.#read("Start", await script.text("Start")));
-        if (verdict.kind === "continue") await this.#askMaxSize(this.globals.IPAddress);
       }
+      if (verdict.kind === "continue") verdict = await this.#checkBlockLists();
+      if (verdict.kind === "continue") await this.#askMaxSize(this.globals.IPAddress);
       if (verdict.kind === "continue") verdict = this.#access();
       this.#refusal = verdict;
       return verdict;
@@ -115,6 +128,8 @@ export class SmtpSession {
       this.#envelope = undefined;
       this.globals.AuthUser = authUser;
       if (this.#refusal.kind !== "continue") return this.#refusal;
+      const { refusal } = this.#listed();
+      if (refusal.kind !== "continue") return this.#rule("MAIL", refusal);
       const sender = envelopeAddress(args);
       const invalid = this.#unwelcome() ?? this.#announcedSize(sender.parameters);
       if (invalid !== undefined) return this.#rule("MAIL", invalid);
@@ -187,6 +202,8 @@ export class SmtpSession {
       const only = (verdict: Verdict): MessageResult => ({ verdict, edits: [] });
       if (this.#refusal.kind !== "continue") return only(this.#refusal);
       if (this.#maxSize > 0 && size > this.#maxSize) return only(this.#rule("end of message", TOO_BIG));
+      const listing = this.#listed();
+      if (listing.discard) return only(this.#rule("end of message", DISCARD));
       if (envelope === undefined) return only(CONTINUE);
       const since = performance.now();
       try {
@@ -201,16 +218,17 @@ export class SmtpSession {
         );
         const denied = outcome.verdict.kind === "continue" ? this.#access() : outcome.verdict;
         if (denied.kind !== "continue") return only(denied);
-        if (!signs(this.#services, this.globals, envelope)) return outcome;
+        const edits = listedEdits(listing, outcome.edits, envelope, this.#decisions);
+        if (!signs(this.#services, this.globals, envelope)) return { verdict: CONTINUE, edits };
         const signature = await signMessage({
           services: this.#services,
           context: this.#context,
           envelope,
           store,
-          edits: outcome.edits,
+          edits,
           decisions: this.#decisions,
         });
-        return { verdict: CONTINUE, edits: [...outcome.edits, ...signature] };
+        return { verdict: CONTINUE, edits: [...edits, ...signature] };
       } catch (error) {
         const verdict = this.#fail(error);
         this.#decisions.record(this.#name(), "ProcessMessage", verdictText(verdict), since);
@@ -287,6 +305,8 @@ export class SmtpSession {
   async #load(loaded: LoadedScript): Promise<SmtpScript> {
     const { engine, budgets, trace } = this.#services;
     const script = new SmtpScript(engine, loaded, this.#context, this.globals, budgets, trace);
+    const { settings } = this.#services.blockLists;
+    if (usesBlockLists(settings, loaded)) script.giveBlockLists(blockListInput(settings, this.globals));
     try {
       await script.load();
     } catch (error) {
@@ -295,6 +315,35 @@ export class SmtpSession {
     }
     this.#script = script;
     return script;
+  }
+
+  /** A refusal waits for MAIL where a login may still come that spares the client. */
+  async #checkBlockLists(): Promise<Verdict> {
+    const services = this.#services.blockLists;
+    const script = this.#script;
+    const { globals } = this;
+    try {
+      this.#listing = await blockListStage({
+        services,
+        globals,
+        script: script?.blockLists === undefined ? undefined : script,
+        hostname: this.#hostname,
+        decisions: this.#decisions,
+        results: () =>
+          this.#ask("RBLResults", async () =>
+            this.#read("RBLResults", (await script?.text("RBLResults")) ?? ""),
+          ),
+      });
+    } catch (error) {
+      this.#listing = { ...UNLISTED, refusal: this.#fail(error) };
+    }
+    return services.settings.spare_authenticated ? CONTINUE : this.#listing.refusal;
+  }
+
+  /** What holds for a message that is sent now. */
+  #listed(): Listing {
+    const spared = this.#services.blockLists.settings.spare_authenticated && this.globals.AuthUser !== "";
+    return spared ? UNLISTED : this.#listing;
   }
 
   #fail(error: unknown): Verdict {
