@@ -114,6 +114,11 @@ export class NextHopResolver {
     return hop;
   }
 
+  /** Asks anew from now on: tables may have changed. */
+  forget(): void {
+    this.#answers.clear();
+  }
+
   close(): void {
     this.#connection?.close();
     this.#connection = undefined;

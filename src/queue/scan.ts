@@ -14,6 +14,7 @@ import { join } from "node:path";
 import {
   entryOf,
   isComplete,
+  type QueueEntry,
   type QueueFile,
   QueueFileError,
   type ReadOptions,
@@ -28,32 +29,38 @@ export type QueueName = (typeof QUEUES)[number];
 /** A message that is new, or whose content or envelope cannot be told from new. */
 export interface Found {
   readonly queue: QueueName;
+  /** Of its file, absolute. */
+  readonly path: string;
   readonly file: QueueFile;
 }
 
 /** A known message that moved, was tried or was touched: what of it may be different. */
 export interface Moved {
+  readonly entry: QueueEntry;
+  readonly queue: QueueName;
+  readonly path: string;
+  /** When its file was read again; recipients' states and the warning time may differ from before, nothing else. */
+  readonly file: QueueFile | undefined;
+}
+
+export interface Batch {
+  readonly found: readonly Found[];
+  /** May hold what an earlier batch, or this one, had as found. */
+  readonly moved: readonly Moved[];
+}
+
+export interface Unreadable {
   readonly id: string;
   readonly queue: QueueName;
-  readonly mtimeMs: number;
-  readonly expire: boolean;
-  readonly unthrottle: boolean;
-  /** One letter a recipient, in their order: R to do, D done, / cancelled; undefined when the file was not read again. */
-  readonly states: string | undefined;
-  /** As QueueFile's, when the file was read again. */
-  readonly warnTime: number | undefined;
+  /** Names the file, and the byte where it is no queue file. */
+  readonly problem: string;
 }
 
 export interface ScanResult {
-  readonly found: readonly Found[];
-  readonly moved: readonly Moved[];
+  /** Known messages that are in none of the queues any more. */
   readonly gone: readonly string[];
-  /** Files that cannot be read or are none, each with its complaint; told again at each scan. */
-  readonly unreadable: readonly {
-    readonly id: string;
-    readonly queue: QueueName;
-    readonly problem: string;
-  }[];
+  /** Files that cannot be read or are none; told again at each scan. */
+  readonly unreadable: readonly Unreadable[];
   /** Messages in the queue now, those that cannot be read left out. */
   readonly total: number;
 }
@@ -68,14 +75,14 @@ interface Known {
   mtimeMs: number;
   mode: number;
   readonly arrival: string;
-  states: string;
-  warnTime: number;
   scan: number;
 }
 
 export interface ScanOptions extends ReadOptions {
-  /** Called with what was found so far, at least every `batch` messages, so that nothing piles up. May wait. */
-  readonly onFound: (found: Found[]) => Promise<void> | void;
+  /** Called with what is new, in the order in which it was seen, so that nothing piles up. May wait. */
+  readonly onBatch: (batch: Batch) => Promise<void> | void;
+  /** Forget what is known: everything counts as found, nothing as gone. */
+  readonly fresh?: boolean;
   /** Messages in one batch; default 200. */
   readonly batch?: number;
 }
@@ -87,22 +94,19 @@ const DEEPEST = 8;
 
 export class QueueScanner {
   readonly #directory: string;
+  readonly #hashed: ReadonlySet<string>;
   readonly #known = new Map<string, Known>();
   #scan = 0;
   #running: Promise<unknown> = Promise.resolve();
 
-  /** @param directory Postfix's queue_directory */
-  constructor(directory: string) {
+  /** @param directory Postfix's queue_directory @param hashed hash_queue_names, to look there first; never relied on */
+  constructor(directory: string, hashed: readonly string[] = ["deferred", "defer"]) {
     this.#directory = directory;
+    this.#hashed = new Set(hashed);
   }
 
   get size(): number {
     return this.#known.size;
-  }
-
-  /** The next scan reads everything again. */
-  forget(): void {
-    this.#known.clear();
   }
 
   /**
@@ -110,7 +114,7 @@ export class QueueScanner {
    *
    * @throws a system error when the queue directory itself cannot be read
    */
-  scan(options: ScanOptions): Promise<Omit<ScanResult, "found">> {
+  scan(options: ScanOptions): Promise<ScanResult> {
     const next = this.#running.then(() => this.#scanOnce(options));
     this.#running = next.catch(() => {});
     return next;
@@ -121,8 +125,9 @@ export class QueueScanner {
     for (let look = 0; look < LOOKS; look++) {
       const at = this.locate(id);
       if (at === undefined) return undefined;
-      const file = readQueueFile(join(this.#directory, at.path), options);
-      if (file !== "gone") return file === "unfinished" ? undefined : { queue: at.queue, file };
+      const path = join(this.#directory, at.path);
+      const file = readQueueFile(path, options);
+      if (file !== "gone") return file === "unfinished" ? undefined : { queue: at.queue, path, file };
     }
     return undefined;
   }
@@ -142,11 +147,23 @@ export class QueueScanner {
     return undefined;
   }
 
-  async #scanOnce(options: ScanOptions): Promise<Omit<ScanResult, "found">> {
+  /** One look, where active/ is not hashed, as is Postfix's default. */
+  isActive(id: string): boolean {
+    return isQueueId(id) && this.#stat(`active/${id}`) !== undefined;
+  }
+
+  async #scanOnce(options: ScanOptions): Promise<ScanResult> {
     const scan = ++this.#scan;
-    const moved: Moved[] = [];
-    const unreadable = new Map<string, ScanResult["unreadable"][number]>();
+    if (options.fresh === true) this.#known.clear();
+    const unreadable = new Map<string, Unreadable>();
     let found: Found[] = [];
+    let moved: Moved[] = [];
+    const deliver = async (): Promise<void> => {
+      const batch = { found, moved };
+      found = [];
+      moved = [];
+      await options.onBatch(batch);
+    };
     let sliceEnd = performance.now() + SLICE_MS;
     const batch = options.batch ?? 200;
     const take = (id: string, queue: QueueName, path: string): void => {
@@ -154,8 +171,8 @@ export class QueueScanner {
         const result = this.#look(id, queue, path, scan, options);
         if (result === undefined) return;
         unreadable.delete(id);
-        if ("file" in result) found.push(result);
-        else moved.push(result);
+        if ("entry" in result) moved.push(result);
+        else found.push(result);
       } catch (error) {
         if (!(error instanceof QueueFileError) && (error as NodeJS.ErrnoException).syscall === undefined)
           throw error;
@@ -164,11 +181,7 @@ export class QueueScanner {
       }
     };
     const pause = async (): Promise<void> => {
-      if (found.length >= batch) {
-        const full = found;
-        found = [];
-        await options.onFound(full);
-      }
+      if (found.length + moved.length >= batch) await deliver();
       if (performance.now() < sliceEnd) return;
       await new Promise(setImmediate);
       sliceEnd = performance.now() + SLICE_MS;
@@ -192,8 +205,8 @@ export class QueueScanner {
       }
       await pause();
     }
-    if (found.length > 0) await options.onFound(found);
-    return { moved: latest(moved), gone, unreadable: [...unreadable.values()], total: this.#known.size };
+    if (found.length + moved.length > 0) await deliver();
+    return { gone, unreadable: [...unreadable.values()], total: this.#known.size };
   }
 
   /** Looks at one file; undefined when nothing about it is new, or when it is not there any more. */
@@ -218,20 +231,18 @@ export class QueueScanner {
       known.queue = queue;
       known.path = path;
       known.mode = stat.mode;
-      const { mtimeMs, expire, unthrottle } = entryOf(id, stat);
-      return { id, queue, mtimeMs, expire, unthrottle, states: undefined, warnTime: undefined };
+      return { entry: entryOf(id, stat), queue, path: join(this.#directory, path), file: undefined };
     }
-    const file = readQueueFile(join(this.#directory, path), options);
+    const absolute = join(this.#directory, path);
+    const file = readQueueFile(absolute, options);
     if (file === "gone" || file === "unfinished") return undefined;
-    const states = statesOf(file);
     const arrival = `${file.arrivalTime}.${file.arrivalMicroseconds}`;
-    const { inode, fileSize, mtimeMs, expire, unthrottle, warnTime } = file;
-    const { mode } = stat;
-    this.#known.set(id, { queue, path, inode, fileSize, mtimeMs, mode, arrival, states, warnTime, scan });
+    const { inode, fileSize, mtimeMs } = file;
+    this.#known.set(id, { queue, path, inode, fileSize, mtimeMs, mode: stat.mode, arrival, scan });
     // A short ID may have been given to another message.
     const other = known?.inode !== inode || known.fileSize !== fileSize || known.arrival !== arrival;
-    if (other) return { queue, file };
-    return { id, queue, mtimeMs, expire, unthrottle, states, warnTime };
+    if (other) return { queue, path: absolute, file };
+    return { entry: entryOf(id, stat), queue, path: absolute, file };
   }
 
   /** Directories of a queue, hashed or not, whatever hash_queue_names and hash_queue_depth say now or said before. */
@@ -256,10 +267,8 @@ export class QueueScanner {
   }
 
   #places(id: string, queue: QueueName): readonly string[] {
-    const known = this.#known.get(id);
-    if (known?.queue !== queue) return placesInQueue(id);
-    const place = known.path.slice(queue.length + 1);
-    return [place, ...placesInQueue(id).filter((other) => other !== place)];
+    const places = placesInQueue(id);
+    return this.#hashed.has(queue) ? places : [id, ...places.filter((place) => place !== id)];
   }
 
   #stat(path: string): Stats | undefined {
@@ -273,14 +282,3 @@ export class QueueScanner {
 }
 
 const LOOKS = 2;
-const LETTERS = { todo: "R", done: "D", cancelled: "/" } as const;
-
-/** Recipients' states as in Moved. */
-export function statesOf(file: QueueFile): string {
-  return file.recipients.map(({ state }) => LETTERS[state]).join("");
-}
-
-/** Of what was seen in two places, the later sight. */
-function latest(moved: Moved[]): Moved[] {
-  return [...new Map(moved.map((one) => [one.id, one])).values()];
-}
