@@ -8,6 +8,7 @@
 import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { z } from "zod";
+import { databaseProblem } from "./database.ts";
 import { networkProblem, patternProblem } from "./networks.ts";
 
 const directory = (meaning: string) =>
@@ -39,6 +40,11 @@ function isDomain(text: string): boolean {
 
 function checkPattern(text: string, context: z.RefinementCtx): void {
   const problem = patternProblem(text);
+  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+}
+
+function checkDatabase(text: string, context: z.RefinementCtx): void {
+  const problem = databaseProblem(text);
   if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
 }
 
@@ -131,6 +137,27 @@ export const CONFIG = z.strictObject({
     })
     .prefault({})
     .describe("the control socket"),
+  store: z
+    .strictObject({
+      database: z
+        .string()
+        .superRefine(checkDatabase)
+        .default("sqlite:/var/lib/postlua/postlua.db")
+        .describe(
+          'where users, settings and lists are kept: "sqlite:/path", or for several hosts "postgresql://user@host:port/database"',
+        ),
+      password_file: directory("file whose first line is the password for PostgreSQL").optional(),
+      group: z
+        .string()
+        .min(1, "must name a group")
+        .optional()
+        .describe(
+          "group that may read the SQLite file, such as Postfix's; set when the file is made; default: the directory's",
+        ),
+      timeout_ms: positive("time limit of one question to the database, milliseconds", 5_000),
+    })
+    .prefault({})
+    .describe("users, settings and lists"),
   metrics: z
     .strictObject({
       listen: listenAddress
