@@ -42,6 +42,8 @@ export type ToWorker =
   | { readonly type: "try"; readonly candidate: ScriptCandidate }
   /** Acknowledged with "taken"; until then the primary keeps its own copy of the socket, and sends no other. */
   | { readonly type: "connection"; readonly transport: Transport }
+  /** Answered with "pong" by a worker that is not stuck. */
+  | { readonly type: "ping" }
   | { readonly type: "stop"; readonly timeoutMs: number };
 
 /** A script's failure, for LUAERRORS.LOG and the status. */
@@ -75,6 +77,7 @@ export interface Figures {
 export type ToPrimary =
   | { readonly type: "ready" }
   | { readonly type: "taken" }
+  | { readonly type: "pong" }
   | { readonly type: "tried"; readonly callbacks: readonly string[]; readonly problem?: ScriptProblem }
   | { readonly type: "print"; readonly text: string }
   | { readonly type: "scriptError"; readonly error: ReportedError }

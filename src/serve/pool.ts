@@ -4,8 +4,9 @@
  *
  * A socket stays with the primary until its worker has acknowledged it; when
  * that worker dies first another gets it, so that no connection is lost. A
- * worker gets the next socket when it has acknowledged the last, so that a
- * worker that is stuck or stopped keeps no more than one of them waiting.
+ * worker gets a socket when it has acknowledged the last and has said
+ * something just now, if need be when asked to: one that is stuck or stopped
+ * keeps no connection waiting but one that came in that same moment.
  */
 import type { Socket } from "node:net";
 import type { Transport } from "../milter/filter.ts";
@@ -28,6 +29,8 @@ export interface PoolOptions {
 
 /** How often workers are looked at. */
 const LOOK_MS = 500;
+/** A worker that has said something within this time is taken to be awake. */
+const AWAKE_MS = 3;
 /** What a worker may take beyond the time limit of an orderly stop. */
 const STOP_GRACE_MS = 2_000;
 
@@ -126,7 +129,12 @@ export class WorkerPool {
   }
 
   #hear(worker: WorkerProcess, message: ToPrimary): void {
+    worker.heardAt = performance.now();
     switch (message.type) {
+      case "pong":
+        worker.asked = false;
+        this.#dispatch();
+        break;
       case "taken":
         worker.handed?.socket.destroy();
         worker.handed = undefined;
@@ -178,12 +186,21 @@ export class WorkerPool {
     }
   }
 
-  /** The workers in turn. */
+  /** The workers in turn. When those that could take a connection may be asleep, the first to answer gets it. */
   #free(): WorkerProcess | undefined {
     const workers = [...this.#workers];
+    const since = performance.now() - AWAKE_MS;
+    const idle: WorkerProcess[] = [];
     for (let n = 0; n < workers.length; n++) {
       const worker = workers[this.#next++ % workers.length] as WorkerProcess;
-      if (worker.ready && !worker.stopping && worker.handed === undefined) return worker;
+      if (!worker.ready || worker.stopping || worker.handed !== undefined) continue;
+      if (worker.heardAt >= since && !worker.asked) return worker;
+      idle.push(worker);
+    }
+    for (const worker of idle) {
+      if (worker.asked) continue;
+      worker.asked = true;
+      worker.tell({ type: "ping" });
     }
     return undefined;
   }

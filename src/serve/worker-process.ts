@@ -59,6 +59,10 @@ export class WorkerProcess {
   begun = false;
   /** It has its scripts and takes connections. */
   ready = false;
+  /** When its main thread last said something. */
+  heardAt = 0;
+  /** It has been asked for a sign of life and has not given it. */
+  asked = false;
   /** It was told to stop. */
   stopping = false;
   figures: Figures = { open: 0, metrics: [] };

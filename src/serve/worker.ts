@@ -51,6 +51,8 @@ export function runWorker(options: WorkerOptions = {}): void {
         return void worker.try(message.candidate);
       case "connection":
         return worker.take(message.transport, socket);
+      case "ping":
+        return void tell({ type: "pong" });
       case "stop":
         return void worker.stop(message.timeoutMs);
     }

@@ -19,7 +19,7 @@ function ProcessMessage(sender, subject, recipients, actions)
   if subject == "bad" then
     actions.Delete, actions.Ignore, actions.Reason = 1, 1, "554 5.7.1 bad by script"
   else
-    actions.HeaderModifiers = { "X-Checked: yes" }
+    actions.HeaderModifiers = { "X-Checked: " .. SessionID }
   end
   return actions
 end

@@ -63,11 +63,24 @@ export function account(sent: readonly Sent[], arrived: readonly SinkMessage[]):
   };
 }
 
-/** The slowest first attempt but for `waited`, those that had been handed to a worker that stood still. */
-export function slowestOther(sent: readonly Sent[], waited: number): number {
-  const first = sent.filter(({ attempts, outcome }) => attempts === 1 && outcome !== "open");
-  const times = first.map(({ ms }) => ms).sort((a, b) => b - a);
-  return Math.round(times[waited] ?? 0);
+/** Times of the delivered messages that went through other workers than the hurt ones, milliseconds, rising. */
+export function timesOfOthers(
+  sent: readonly Sent[],
+  arrived: readonly SinkMessage[],
+  hurt: readonly number[],
+): number[] {
+  const ends = hurt.map((pid) => `${pid.toString(36)}-`);
+  const elsewhere = new Set<string>();
+  for (const message of arrived) {
+    const session = headerOf(message, STAMP)?.trim() ?? "";
+    const place = session.slice(0, session.lastIndexOf("-") + 1);
+    const id = headerOf(message, "message-id")?.trim().slice(1, -1) ?? "";
+    if (!ends.some((end) => place.endsWith(end))) elsewhere.add(id);
+  }
+  return sent
+    .filter(({ id }) => elsewhere.has(id))
+    .map(({ ms }) => ms)
+    .sort((a, b) => a - b);
 }
 
 function headerOf(message: SinkMessage, name: string): string | undefined {

@@ -35,6 +35,8 @@ export interface LoadOptions {
   readonly clients: number;
   /** Messages a client sends in one session before it opens another. Default 1. */
   readonly perSession?: number;
+  /** Each client begins a session that often at most, so that the machine has time to spare. Default: at once. */
+  readonly everyMs?: number;
   /** MAIL FROM of a message; default one for all. */
   readonly sender?: (n: number) => string;
 }
@@ -80,6 +82,7 @@ export class Load {
 
   async #client(): Promise<void> {
     while (!this.#stopping) {
+      const next = delay(this.#options.everyMs ?? 0);
       const session = Array.from({ length: this.#options.perSession ?? 1 }, () => this.#message());
       for (const message of session) this.sent.push(message);
       let open = session;
@@ -88,6 +91,7 @@ export class Load {
         open = open.filter(({ outcome }) => outcome === "open");
         if (open.length > 0) await delay(RETRY_MS);
       }
+      if (!this.#stopping && this.#options.everyMs !== undefined) await next;
     }
   }
 
