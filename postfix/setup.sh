@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sets up a checkout: node modules (Node 24 among them) and, as root, Postfix.
+# Sets up a checkout: node modules (Node 24 among them) and, as root, Postfix,
+# PostgreSQL and Dovecot for tests.
 #
 # Runs before `npm run quickstart` and `npm test`, says nothing when there is
 # nothing to do, and may be run any number of times. Uses plain POSIX tools and
@@ -44,16 +45,31 @@ if [ "${major:-0}" -lt "$wanted_node" ]; then
     "Install Node $wanted_node yourself and put it first in PATH."
 fi
 
-# --- Postfix --------------------------------------------------------------
+# --- Postfix, and the databases that tests share with it ------------------
 
 have_postfix() {
   command -v postconf >/dev/null || [ -x /usr/sbin/postconf ] || [ -x /usr/local/sbin/postconf ]
 }
 
-have_postfix && exit 0
+wanted='postfix postfix-sqlite postfix-pgsql postfix-pcre postgresql dovecot-core dovecot-sqlite dovecot-pgsql'
+
+is_installed() {
+  [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+missing=
+if command -v dpkg-query >/dev/null; then
+  for package in $wanted; do is_installed "$package" || missing="$missing $package"; done
+  # A Postfix that did not come as a package stays the one there is.
+  if have_postfix && ! is_installed postfix; then missing=; fi
+else
+  have_postfix || missing=postfix
+fi
+missing=${missing# }
+[ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then
-  say "Postfix is missing; run this as root, or install it (Debian: apt-get install postfix)"
+  say "missing: $missing; run this as root, or install it (Debian: apt-get install $missing)"
   exit 0
 fi
 if ! command -v apt-get >/dev/null; then
@@ -75,29 +91,38 @@ trap 'exit 143' TERM HUP
 export DEBIAN_FRONTEND=noninteractive
 quietly() { "$@" </dev/null >"$scratch/out" 2>&1; }
 
-say "installing Postfix (apt-get)"
+say "installing $missing (apt-get)"
 quietly apt-get -q update || say "apt-get update failed; trying with the package lists there are"
-if ! quietly apt-get -q --simulate --no-install-recommends install postfix; then
+# shellcheck disable=SC2086
+if ! quietly apt-get -q --simulate --no-install-recommends install $missing; then
   cat "$scratch/out" >&2
-  fail "apt-get cannot install Postfix; install it by hand"
+  fail "apt-get cannot install $missing; install it by hand"
 fi
 if grep -q '^Remv ' "$scratch/out"; then
   grep '^Remv ' "$scratch/out" >&2
-  fail "installing Postfix would remove the packages above, perhaps this machine's mail server." \
-    "Decide that by hand: apt-get install postfix"
+  fail "installing $missing would remove the packages above, perhaps this machine's mail server." \
+    "Decide that by hand: apt-get install $missing"
+fi
+
+# What is in service here is not brought to another version by the way.
+servers='^Inst (postfix|postgresql|dovecot)[^ ]* \['
+if grep -Eq "$servers" "$scratch/out"; then
+  grep -E "$servers" "$scratch/out" >&2
+  fail "installing $missing would upgrade the packages above. Decide that by hand: apt-get install $missing"
 fi
 
 # No main.cf, and no service started: only the programs are wanted.
-printf 'postfix postfix/main_mailer_type select No configuration\n' |
+is_installed postfix || printf 'postfix postfix/main_mailer_type select No configuration\n' |
   debconf-set-selections
 if [ ! -e "$policy" ]; then
   made_policy=yes
   printf '#!/bin/sh\nexit 101\n' >"$policy"
   chmod 755 "$policy"
 fi
-if ! quietly apt-get -q -y --no-install-recommends install postfix; then
+# shellcheck disable=SC2086
+if ! quietly apt-get -q -y --no-install-recommends install $missing; then
   cat "$scratch/out" >&2
-  fail "apt-get could not install Postfix; its words are above"
+  fail "apt-get could not install $missing; its words are above"
 fi
 have_postfix || fail "Postfix was installed and yet postconf is nowhere to be found"
-say "Postfix $(/usr/sbin/postconf -dh mail_version) is there; its service was not started"
+say "installed: $missing; no service was started"

@@ -38,6 +38,7 @@ export interface PostgresOptions {
 /** Any number, the same in every postlua. */
 const LOCK_KEY = 1_886_352_500;
 const MIGRATION_MS = 600_000;
+const CLOSING_MS = 2_000;
 const LONGEST_WAIT_MS = 100;
 
 export class PostgresDatabase implements Database {
@@ -55,6 +56,7 @@ export class PostgresDatabase implements Database {
     this.#pool = new Pool({
       ...this.#connection(options.timeoutMs),
       max: options.connections ?? 4,
+      // Whoever forgets to close the store may still end.
       allowExitOnIdle: true,
     });
     // A connection that breaks while nobody uses it is replaced by the next question.
@@ -107,7 +109,12 @@ export class PostgresDatabase implements Database {
 
   async close(): Promise<void> {
     this.#notices.close();
-    if (!this.#pool.ended) await this.#pool.end();
+    if (this.#pool.ending) return;
+    // Also keeps the process alive meanwhile, and gives up on a server that is silent.
+    const limit = new AbortController();
+    const enough = delay(CLOSING_MS, undefined, { signal: limit.signal }).catch(() => {});
+    await Promise.race([this.#pool.end(), enough]);
+    limit.abort();
   }
 
   #connection(limitMs: number): ClientConfig {
