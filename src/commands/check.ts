@@ -26,6 +26,7 @@ import {
 } from "../scripts/lint.ts";
 import { findScript, loadScript, readScript } from "../scripts/loader.ts";
 import { READ_ONLY_GLOBALS } from "../scripts/smtpsvr.ts";
+import { makeDirectory } from "../serve/directory.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { budgetOf, createEngine } from "../serve/service.ts";
 
@@ -56,7 +57,11 @@ interface Report {
 /** Checks and prints. @returns exit code: 0 no errors, 1 errors */
 export async function check(config: Config, json: boolean): Promise<number> {
   const log = createLog({ level: "error", stream: process.stderr, text: true });
-  const engine = createEngine(config, helperModules(config, log), { print: () => {}, error: () => {} });
+  const directory = makeDirectory(config, log);
+  const engine = createEngine(config, helperModules(config, log, directory), {
+    print: () => {},
+    error: () => {},
+  });
   const report: Report = { config: config.file, callbacks: [], findings: [] };
   if (config.facts.problem !== "") {
     report.findings.push({ level: "warning", file: config.file, line: 0, text: config.facts.problem });
@@ -65,6 +70,7 @@ export async function check(config: Config, json: boolean): Promise<number> {
     await checkServed(engine, config, report, name, served);
   }
   checkOthers(engine, config, report);
+  await directory.close();
   print(report, json);
   return report.findings.some(({ level }) => level === "error") ? 1 : 0;
 }

@@ -11,6 +11,7 @@ import type { Budget } from "../lua/budget.ts";
 import { ScriptError } from "../lua/errors.ts";
 import type { LuaInput } from "../lua/values.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
+import { makeDirectory } from "../serve/directory.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { createEngine } from "../serve/service.ts";
 
@@ -42,7 +43,8 @@ export async function runScript(config: Config, file: string, args: readonly str
     error: () => {},
   };
   const log = createLog({ level: "warn", stream: process.stderr, text: true });
-  const engine = createEngine(config, helperModules(config, log), output);
+  const directory = makeDirectory(config, log);
+  const engine = createEngine(config, helperModules(config, log, directory), output);
   const name = file === "-" ? "stdin" : basename(file);
   try {
     const script = engine.compile(name, file === "-" ? "stdin" : resolve(file), source);
@@ -61,6 +63,8 @@ export async function runScript(config: Config, file: string, args: readonly str
       decodeText(`postlua: ${error.message}\n${traceback === "" ? "" : `${traceback}\n`}`),
     );
     return 1;
+  } finally {
+    await directory.close();
   }
 }
 

@@ -5,12 +5,14 @@
 import { readFileSync } from "node:fs";
 import { decodeText, encodeText } from "../bytes.ts";
 import type { Config } from "../config/load.ts";
+import type { Directory } from "../directory/directory.ts";
 import { createLog, type Log } from "../log.ts";
 import type { Edit } from "../message/edit.ts";
 import { readNotice } from "../message/notice.ts";
 import { MessageStore } from "../message/store.ts";
 import { errorEntry, type ScriptOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
+import { makeDirectory } from "../serve/directory.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { Service } from "../serve/service.ts";
 import { Decisions, verdictText } from "../smtp/decide.ts";
@@ -46,7 +48,12 @@ export async function tryMessage(config: Config, options: TryOptions): Promise<n
     return 2;
   }
   const play = new Play(config, options);
-  const outcome = options.notice ? await play.runNotice(raw) : await play.run(raw);
+  let outcome: object | undefined;
+  try {
+    outcome = options.notice ? await play.runNotice(raw) : await play.run(raw);
+  } finally {
+    await play.close();
+  }
   if (outcome === undefined) {
     process.stderr.write(`postlua: ${options.message}: no notice of Postfix's; try --from double-bounce\n`);
     return 2;
@@ -64,6 +71,7 @@ class Play {
   #calls: CallTrace[] = [];
   /** What became of the signature, in the step that is played. */
   #signature = "";
+  #directory: Directory | undefined;
 
   constructor(config: Config, options: TryOptions) {
     this.#config = config;
@@ -140,8 +148,14 @@ class Play {
     };
   }
 
+  async close(): Promise<void> {
+    await this.#directory?.close();
+  }
+
   async #service(): Promise<Service> {
     const log = createLog({ level: "warn", stream: process.stderr, text: true });
+    const directory = makeDirectory(this.#config, log);
+    this.#directory = directory;
     const output: ScriptOutput = {
       print: (text) => {
         if (this.#options.json) this.#printed.push(decodeText(text));
@@ -159,7 +173,9 @@ class Play {
         if (event === "decision" && callback === "signature") this.#signature = `${result} ${detail}`.trim();
       },
     };
-    const service = new Service(this.#config, helperModules(this.#config, log), decisions, output, {
+    const modules = helperModules(this.#config, log, directory);
+    const service = new Service(this.#config, modules, decisions, output, {
+      directory,
       trace: (call) => {
         this.#calls.push(call);
         if (!this.#options.json) process.stdout.write(showCall(call));

@@ -15,8 +15,15 @@ export interface ExpandedAddress {
   readonly deferredExpansion: boolean;
   /** It leaves this system. */
   readonly remote: boolean;
-  /** It leaves for a host of our own (relay_domains). */
+  /** It leaves for a host of our own (relay_domains); then it is remote, too. */
   readonly forwarded: boolean;
+  /** Where a local alias pipes into a program or appends to a file; `name` says which, `address` is the alias. */
+  readonly target?: "program" | "file";
+}
+
+/** Whether a row is a mailbox of this system: a user of the store's, or another that Postfix delivers to here. */
+export function isMailbox({ list, remote, target }: ExpandedAddress): boolean {
+  return !list && !remote && target === undefined;
 }
 
 export interface Expander {

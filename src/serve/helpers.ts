@@ -1,8 +1,10 @@
 /** The helper modules that every script gets, made from the configuration. */
 import type { Config } from "../config/load.ts";
+import type { Directory } from "../directory/directory.ts";
 import { messageModule } from "../helpers/message.ts";
 import { directoryModule } from "../helpers/os-directory.ts";
 import { processModule } from "../helpers/os-process.ts";
+import { vpop3Module } from "../helpers/vpop3.ts";
 import { netModule } from "../helpers/vpop3net.ts";
 import type { Log } from "../log.ts";
 import type { LogFields } from "../log-line.ts";
@@ -15,7 +17,8 @@ import type { SessionContext } from "../smtp/session.ts";
 
 export type HelperSettings = Pick<Config, "data_dir" | "dns" | "http">;
 
-export function helperModules(config: HelperSettings, log: Log): HostModule[] {
+/** @param directory without one, its helpers are missing */
+export function helperModules(config: HelperSettings, log: Log, directory?: Directory): HostModule[] {
   const resolver = new Resolver({ servers: config.dns.servers, timeoutMs: config.dns.timeout_ms });
   const reach = new Reach({ resolver, forbidden: config.http.deny_networks });
   const timeoutMs = config.http.timeout_ms;
@@ -32,6 +35,7 @@ export function helperModules(config: HelperSettings, log: Log): HostModule[] {
     }),
     directoryModule({ dataDir: config.data_dir }),
     messageModule(),
+    ...(directory === undefined ? [] : [vpop3Module(directory)]),
   ];
 }
 

@@ -3,6 +3,7 @@
  * the scripts as they are loaded now. Used by the workers and by `postlua try`.
  */
 import type { Config } from "../config/load.ts";
+import type { Directory } from "../directory/directory.ts";
 import type { Log } from "../log.ts";
 import type { Budget } from "../lua/budget.ts";
 import { LuaEngine } from "../lua/engine.ts";
@@ -69,6 +70,8 @@ export interface ServiceOptions {
   readonly monitor?: Monitor;
   readonly trace?: (call: CallTrace) => void;
   readonly decided?: (verdict: Verdict["kind"]) => void;
+  /** Closed by who made it. */
+  readonly directory?: Directory;
 }
 
 export class Service implements DoorServices {
@@ -84,6 +87,7 @@ export class Service implements DoorServices {
   readonly signature: DoorServices["signature"];
   readonly spill: DoorServices["spill"];
   readonly blockLists: DoorServices["blockLists"];
+  readonly directory?: Directory;
   readonly hasRules: boolean;
   readonly transports: DoorServices["transports"];
   readonly doubleBounceSender: string;
@@ -122,6 +126,7 @@ export class Service implements DoorServices {
       memory: new MessageMemory(processLimits(config).messagesMb * 1024 * 1024),
     };
     this.blockLists = blockLists(config, log);
+    if (options.directory !== undefined) this.directory = options.directory;
     this.hasRules = config.clients.length > 0 || !config.client_networks.includes("0.0.0.0/0");
     this.doubleBounceSender = facts.doubleBounceSender;
     this.repeats = new Repeats(config.errors.repeat_after * 1000);

@@ -8,6 +8,7 @@
  */
 import type { Socket } from "node:net";
 import type { Config } from "../config/load.ts";
+import type { Directory } from "../directory/directory.ts";
 import { type AdjustableLog, createLog } from "../log.ts";
 import { ScriptError } from "../lua/errors.ts";
 import type { HostModule } from "../lua/host.ts";
@@ -18,6 +19,7 @@ import { SERVED_SCRIPTS } from "../scripts/callbacks.ts";
 import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
 import type { SessionContext } from "../smtp/session.ts";
 import { keepCode } from "./code-cache.ts";
+import { makeDirectory } from "./directory.ts";
 import { WorkerFigures } from "./figures.ts";
 import { helperModules } from "./helpers.ts";
 import { processLimits } from "./limits.ts";
@@ -66,6 +68,8 @@ class Worker {
   readonly #output = new WorkerOutput(this.#figures);
   readonly #ids = new SessionIds();
   readonly #connections = new Set<MilterConnection>();
+  /** By what they were made from; those of an earlier configuration serve its sessions to their end. */
+  readonly #directories = new Map<string, Directory>();
   #config: Config | undefined;
   #log: AdjustableLog | undefined;
   #service: Service | undefined;
@@ -81,13 +85,15 @@ class Worker {
     this.#config = config;
     this.#log ??= createLog({ level: config.log_level, stream: process.stdout, text });
     this.#log.setLevel(config.log_level);
+    const directory = this.#directory(config, this.#log);
     this.#service = new Service(
       config,
-      [...helperModules(config, this.#log), ...this.#modules],
+      [...helperModules(config, this.#log, directory), ...this.#modules],
       this.#log,
       this.#output,
       {
         ids: this.#ids,
+        directory,
         monitor: monitor(this.#vital),
         trace: ({ script: name, callback, ms }) => this.#figures.callback(name, callback, ms),
         decided: (verdict) => this.#figures.message(verdict),
@@ -135,9 +141,17 @@ class Worker {
   async stop(timeoutMs: number): Promise<void> {
     this.#stopping = true;
     await Promise.all([...this.#connections].map((connection) => connection.stop(timeoutMs)));
+    await Promise.all([...this.#directories.values()].map((directory) => directory.close()));
     this.#figures.touch();
     await this.#report();
     process.disconnect();
+  }
+
+  #directory(config: Config, log: AdjustableLog): Directory {
+    const key = JSON.stringify([config.store, config.postfix]);
+    const directory = this.#directories.get(key) ?? makeDirectory(config, log);
+    this.#directories.set(key, directory);
+    return directory;
   }
 
   #serve(transport: Transport, socket: Socket | undefined): void {

@@ -1,5 +1,6 @@
 /** What every session of a process shares. A reload swaps the script under it; sessions keep what they opened. */
 import type { Config } from "../config/load.ts";
+import type { Directory } from "../directory/directory.ts";
 import type { Log } from "../log.ts";
 import type { LuaEngine } from "../lua/engine.ts";
 import type { SignaturePosition } from "../message/signature-place.ts";
@@ -28,6 +29,8 @@ export interface SessionServices {
   readonly ownDomains: OwnDomains;
   readonly signature: { readonly position: SignaturePosition };
   readonly blockLists: BlockListServices;
+  /** Users, their settings, and what addresses mean. */
+  readonly directory?: Directory;
   /** A script as it is loaded now, such as "SMTPSVR.LUA". */
   script(name: string): ScriptState;
   /** Told of every call of a callback, when it is over. */

@@ -11,6 +11,7 @@ import type { MessageReply, MilterHandler } from "../../src/milter/filter.ts";
 import { SMFIP_HDR_LEADSPC } from "../../src/milter/protocol.ts";
 import { errorEntry } from "../../src/scripts/output.ts";
 import type { CallTrace } from "../../src/scripts/smtpsvr.ts";
+import { makeDirectory } from "../../src/serve/directory.ts";
 import { helperModules } from "../../src/serve/helpers.ts";
 import { milterDoor } from "../../src/serve/milter-door.ts";
 import { Service } from "../../src/serve/service.ts";
@@ -77,7 +78,7 @@ config_dir = ${path("none")}`;
           self.errors += errorEntry(...given);
         },
       };
-      return new Service(complete, helperModules(complete, log), log, output, {
+      return new Service(complete, helperModules(complete, log, makeDirectory(complete, log)), log, output, {
         trace: (call) => void self.calls.push(call),
       });
     });

@@ -13,6 +13,7 @@ import type { Log } from "../../src/log.ts";
 import type { ScriptError } from "../../src/lua/errors.ts";
 import { MessageStore } from "../../src/message/store.ts";
 import { type ErrorPlace, errorEntry } from "../../src/scripts/output.ts";
+import { makeDirectory } from "../../src/serve/directory.ts";
 import { helperModules } from "../../src/serve/helpers.ts";
 import { Service } from "../../src/serve/service.ts";
 import { SmtpSession } from "../../src/smtp/session.ts";
@@ -95,7 +96,12 @@ ${this.#conversation.config}`;
       },
     };
     const facts = { ...config.facts, messageSizeLimit: Number(limit), ownDomains: OWN_DOMAINS };
-    const service = new Service({ ...config, facts }, helperModules(config, log), log, output);
+    const service = new Service(
+      { ...config, facts },
+      helperModules(config, log, makeDirectory(config, log)),
+      log,
+      output,
+    );
     await service.load();
     return service;
   }
