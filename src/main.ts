@@ -5,6 +5,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { Command } from "commander";
+import { addDirectoryCommands } from "./commands/directory-line.ts";
 import type { TryOptions } from "./commands/try.ts";
 import { type Config, ConfigError, completeConfig, loadConfig, parseConfig } from "./config/load.ts";
 import type { ConfigFile } from "./config/schema.ts";
@@ -19,6 +20,7 @@ Exit codes:
   1   the command's own failure (each command's help says which)
   2   an input file cannot be read
   64  wrong usage
+  69  the store of users and settings cannot answer
   78  the configuration is wrong; every problem is named with its line`;
 
 interface Common {
@@ -140,6 +142,8 @@ function program(): Command {
       const config = await configFor(options, directoriesFor(script));
       process.exitCode = await runScript(config, script, args);
     });
+
+  addDirectoryCommands(postlua, configFor);
 
   return postlua;
 }
