@@ -5,7 +5,7 @@ import { dirname, join, normalize, relative } from "node:path";
 import { test } from "node:test";
 import { parameters } from "../src/config/describe.ts";
 import { NOTICE_NUMBERS } from "../src/message/notice.ts";
-import { SERVED_SCRIPTS } from "../src/scripts/callbacks.ts";
+import { CALLED_SCRIPTS } from "../src/scripts/callbacks.ts";
 import { FORMAT_IDS, SUBJECT_IDS } from "../src/smtp/notice.ts";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -112,7 +112,7 @@ test("README.md has no parameter that does not exist", () => {
 });
 
 test("README.md has every callback with its parameters", () => {
-  for (const { callbacks } of Object.values(SERVED_SCRIPTS)) {
+  for (const { callbacks } of Object.values(CALLED_SCRIPTS)) {
     for (const [name, { parameters: given }] of Object.entries(callbacks)) {
       const signature = `\`${name}(${given.join(", ")})\``;
       assert.ok(README.includes(signature), `README.md lacks ${signature}`);

@@ -10,8 +10,8 @@ import { createLog } from "../log.ts";
 import type { LuaEngine } from "../lua/engine.ts";
 import { ScriptError } from "../lua/errors.ts";
 import {
+  CALLED_SCRIPTS,
   ERRORS_FILE,
-  SERVED_SCRIPTS,
   type ServedScript,
   SMTPSVR_FILE,
   UNSERVED_SCRIPTS,
@@ -66,7 +66,7 @@ export async function check(config: Config, json: boolean): Promise<number> {
   if (config.facts.problem !== "") {
     report.findings.push({ level: "warning", file: config.file, line: 0, text: config.facts.problem });
   }
-  for (const [name, served] of Object.entries(SERVED_SCRIPTS)) {
+  for (const [name, served] of Object.entries(CALLED_SCRIPTS)) {
     await checkServed(engine, config, report, name, served);
   }
   checkOthers(engine, config, report);
@@ -128,7 +128,7 @@ function checkOthers(engine: LuaEngine, config: Config, report: Report): void {
   }
   for (const file of entries.sort()) {
     const name = file.toUpperCase();
-    if (SERVED_SCRIPTS[name] !== undefined) {
+    if (CALLED_SCRIPTS[name] !== undefined) {
       if (join(config.scripts_dir, file) !== findScript(config.scripts_dir, name)) {
         report.findings.push({
           level: "warning",

@@ -54,6 +54,11 @@ export type Config = Omit<ConfigFile, "local_networks"> & {
  * @throws ConfigError when the file cannot be read, is no TOML or does not fit the schema.
  */
 export async function loadConfig(file: string): Promise<Config> {
+  return completeConfig(readConfig(file), file);
+}
+
+/** The file alone, for commands that have nothing to do with Postfix. @throws ConfigError as loadConfig does */
+export function readConfig(file: string): ConfigFile {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
@@ -62,7 +67,7 @@ export async function loadConfig(file: string): Promise<Config> {
       `${file}: cannot be read (${(error as NodeJS.ErrnoException).code}); name another file with --config`,
     ]);
   }
-  return completeConfig(parseConfig(text, file), file);
+  return parseConfig(text, file);
 }
 
 /** Adds what Postfix and the machine decide to a parsed file. */
