@@ -27,7 +27,7 @@ const LAYERS: readonly (readonly string[])[] = [
 ];
 
 /** Folders that may be taken out and used alone: what lies in them imports nothing of ours from outside. */
-const ALONE = ["milter", "policy"];
+const ALONE = ["milter", "policy", "socketmap"];
 
 function files(directory: string): string[] {
   return readdirSync(directory, { recursive: true, encoding: "utf8" })

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { type AST, getStaticTOMLValue, ParseError, parseTOML } from "toml-eslint-parser";
 import type { z } from "zod";
+import { EHLO_PARAMETERS, type EhloFacts, ehloFacts } from "./ehlo.ts";
 import { networkProblem } from "./networks.ts";
 import { CONFIG, type ConfigFile } from "./schema.ts";
 
@@ -38,6 +39,7 @@ export interface PostfixFacts {
   readonly doubleBounceSender: string;
   /** It shows a milter its notices (non_smtpd_milters, internal_mail_filter_classes). */
   readonly showsNotices: boolean;
+  readonly ehlo: EhloFacts;
   /** Why Postfix could not be asked, "" when it could. */
   readonly problem: string;
 }
@@ -166,6 +168,7 @@ const NO_FACTS = {
   ownDomainsComplete: false,
   doubleBounceSender: "double-bounce",
   showsNotices: true,
+  ehlo: ehloFacts(new Map([["message_size_limit", "10240000"]])),
 };
 
 /** error: what Postfix says of an address in virtual_alias_domains that no table has. */
@@ -185,6 +188,7 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
     "non_smtpd_milters",
     "internal_mail_filter_classes",
     ...DOMAIN_LISTS,
+    ...EHLO_PARAMETERS,
   ];
   try {
     const { stdout } = await promisify(execFile)("postconf", ["-c", configDir, "-x", ...names]);
@@ -202,6 +206,7 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
         (values.get("non_smtpd_milters") ?? "") !== "" &&
         /\bbounce\b/.test(values.get("internal_mail_filter_classes") ?? ""),
       ...domainsOf(values),
+      ehlo: ehloFacts(values),
       doubleBounceSender: values.get("double_bounce_sender") || NO_FACTS.doubleBounceSender,
       problem: "",
     };

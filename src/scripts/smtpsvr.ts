@@ -143,6 +143,12 @@ export class SmtpScript {
     );
   }
 
+  /** @returns the lines that the script wants offered, "" to leave them as they are */
+  async ehloCapabilities(hostname: string, lines: string): Promise<string> {
+    const [result] = await this.#call("GetEHLOCapabilities", [hostname, lines]);
+    return textResult(result, this.#origin("GetEHLOCapabilities"), "its capabilities").trim();
+  }
+
   async helo(
     hostname: string,
     refused: boolean,

@@ -8,6 +8,7 @@ export const RESTART_KEYS: readonly string[] = [
   "milter.listen",
   "milter.socket_mode",
   "milter.socket_group",
+  "socketmap.listen",
   "control.socket",
   "metrics.listen",
   "store.database",

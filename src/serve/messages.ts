@@ -3,6 +3,9 @@ import type { Config } from "../config/load.ts";
 import type { ScriptErrorDetails } from "../lua/errors.ts";
 import type { Transport } from "../milter/filter.ts";
 
+/** Which protocol a connection speaks. */
+export type Door = "milter" | "socketmap";
+
 /** A script's text with what the trial found in it. */
 export interface ScriptVersion {
   /** "SMTPSVR.LUA". */
@@ -41,7 +44,7 @@ export type ToWorker =
   /** Compile it, run its top level once, answer "tried". */
   | { readonly type: "try"; readonly candidate: ScriptCandidate }
   /** Acknowledged with "taken"; until then the primary keeps its own copy of the socket, and sends no other. */
-  | { readonly type: "connection"; readonly transport: Transport }
+  | { readonly type: "connection"; readonly transport: Transport; readonly door: Door }
   /** Answered with "pong" by a worker that is not stuck. */
   | { readonly type: "ping" }
   | { readonly type: "stop"; readonly timeoutMs: number };

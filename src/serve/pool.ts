@@ -11,7 +11,7 @@
 import type { Socket } from "node:net";
 import type { Transport } from "../milter/filter.ts";
 import { Backoff } from "./backoff.ts";
-import type { ToPrimary, ToWorker } from "./messages.ts";
+import type { Door, ToPrimary, ToWorker } from "./messages.ts";
 import { type Death, type ProcessSettings, type Waiting, WorkerProcess } from "./worker-process.ts";
 
 export interface PoolOptions {
@@ -82,11 +82,11 @@ export class WorkerPool {
   }
 
   /** Gives a connection, its socket paused, to the next worker that is free to take it. */
-  accept(socket: Socket, transport: Transport): void {
+  accept(socket: Socket, transport: Transport, door: Door): void {
     // Without a listener an error would end the process; the worker meets it, too.
     socket.on("error", () => {});
     this.#connections++;
-    this.#waiting.push({ socket, transport });
+    this.#waiting.push({ socket, transport, door });
     this.#dispatch();
   }
 
@@ -182,7 +182,8 @@ export class WorkerPool {
       if (worker === undefined) return;
       const connection = this.#waiting.shift() as Waiting;
       worker.handed = connection;
-      worker.tell({ type: "connection", transport: connection.transport }, connection.socket);
+      const { socket, transport, door } = connection;
+      worker.tell({ type: "connection", transport, door }, socket);
     }
   }
 

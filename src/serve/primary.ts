@@ -12,7 +12,7 @@ import { ControlServer } from "./control.ts";
 import { DirectoryWatch } from "./directory-watch.ts";
 import { processLimits } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
-import type { ToPrimary, ToWorker } from "./messages.ts";
+import type { Door, ToPrimary, ToWorker } from "./messages.ts";
 import { WorkerPool } from "./pool.ts";
 import { type Channels, countsAgainstScript, reportDeath } from "./reports.ts";
 import { ScriptKeeper } from "./script-keeper.ts";
@@ -44,7 +44,7 @@ export class Primary {
   #configLoadedAt = new Date();
   /** Parameters that differ in the file and wait for a restart. */
   #restartNeeded: readonly string[] = [];
-  #listeners: Listeners | undefined;
+  readonly #listeners: Listeners[] = [];
   readonly #controls: ControlServer[] = [];
   #watch: DirectoryWatch | undefined;
   #opening: Promise<void> = Promise.resolve();
@@ -103,18 +103,25 @@ export class Primary {
   }
 
   async #open(): Promise<void> {
-    const { listen, socket_mode, socket_group } = this.#config.milter;
-    this.#listeners = await Listeners.open(
+    await this.#listen("milter", this.#config.milter.listen);
+    await this.#listen("socketmap", this.#config.socketmap.listen);
+    await this.#openControls();
+    await this.#watchScripts();
+  }
+
+  async #listen(door: Door, addresses: readonly string[]): Promise<void> {
+    if (addresses.length === 0) return;
+    const { socket_mode, socket_group } = this.#config.milter;
+    const listeners = await Listeners.open(
       {
-        addresses: listen,
+        addresses,
         mode: Number.parseInt(socket_mode, 8),
         group: socket_group,
-        accept: (socket, transport) => this.#pool.accept(socket, transport),
+        accept: (socket, transport) => this.#pool.accept(socket, transport, door),
       },
       this.#log,
     );
-    await this.#openControls();
-    await this.#watchScripts();
+    this.#listeners.push(listeners);
   }
 
   /** Refuses new connections, lets messages under way finish within the time limit, then ends the workers. */
@@ -150,7 +157,7 @@ export class Primary {
     // A stop may come before everything is open; what failed has been told to whoever called start().
     await this.#opening.catch(() => {});
     this.#watch?.close();
-    await this.#listeners?.close();
+    for (const listeners of this.#listeners) await listeners.close();
     this.#trial.stop();
     await this.#pool.stop(timeoutMs);
     for (const control of this.#controls) await control.close();

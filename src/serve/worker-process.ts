@@ -12,7 +12,7 @@ import type { Readable } from "node:stream";
 import type { Transport } from "../milter/filter.ts";
 import { BlackBox } from "./black-box.ts";
 import { codeCache } from "./code-cache.ts";
-import type { Figures, ToPrimary, ToWorker } from "./messages.ts";
+import type { Door, Figures, ToPrimary, ToWorker } from "./messages.ts";
 import type { Place } from "./vital.ts";
 import { Silence } from "./watchdog.ts";
 
@@ -20,6 +20,7 @@ import { Silence } from "./watchdog.ts";
 export interface Waiting {
   readonly socket: Socket;
   readonly transport: Transport;
+  readonly door: Door;
 }
 
 export interface ProcessSettings {

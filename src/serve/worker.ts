@@ -18,14 +18,23 @@ import type { MilterFilter, Transport } from "../milter/filter.ts";
 import { SERVED_SCRIPTS } from "../scripts/callbacks.ts";
 import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
 import type { SessionContext } from "../smtp/session.ts";
+import { type SocketmapConnection, serveSocketmap } from "../socketmap/connection.ts";
 import { keepCode } from "./code-cache.ts";
 import { makeDirectory } from "./directory.ts";
 import { WorkerFigures } from "./figures.ts";
 import { helperModules } from "./helpers.ts";
 import { processLimits } from "./limits.ts";
-import type { GivenScript, GivenScripts, ScriptCandidate, ScriptProblem, ToWorker } from "./messages.ts";
+import type {
+  Door,
+  GivenScript,
+  GivenScripts,
+  ScriptCandidate,
+  ScriptProblem,
+  ToWorker,
+} from "./messages.ts";
 import { milterDoor } from "./milter-door.ts";
 import { Service, SessionIds } from "./service.ts";
+import { type SocketmapLookup, socketmapDoor } from "./socketmap-door.ts";
 import { Vital } from "./vital.ts";
 import { startWatchdog } from "./watchdog.ts";
 import { tell, WorkerOutput } from "./worker-output.ts";
@@ -52,7 +61,7 @@ export function runWorker(options: WorkerOptions = {}): void {
       case "try":
         return void worker.try(message.candidate);
       case "connection":
-        return worker.take(message.transport, socket);
+        return worker.take(message.transport, message.door, socket);
       case "ping":
         return void tell({ type: "pong" });
       case "stop":
@@ -70,10 +79,12 @@ class Worker {
   readonly #connections = new Set<MilterConnection>();
   /** By what they were made from; those of an earlier configuration serve its sessions to their end. */
   readonly #directories = new Map<string, Directory>();
+  readonly #tables = new Set<SocketmapConnection>();
   #config: Config | undefined;
   #log: AdjustableLog | undefined;
   #service: Service | undefined;
   #door: MilterFilter | undefined;
+  #socketmap: SocketmapLookup | undefined;
   #stopping = false;
 
   constructor(modules: readonly HostModule[]) {
@@ -113,7 +124,10 @@ class Worker {
     const service = this.#service;
     if (service === undefined) return;
     const states = Object.entries(given).map(([name, script]) => [name, stateOf(service, script)] as const);
-    this.#door = milterDoor(service.with(new Map(states)));
+    const services = service.with(new Map(states));
+    this.#door = milterDoor(services);
+    const { ehlo } = (this.#config as Config).facts;
+    this.#socketmap = socketmapDoor(services, ehlo);
   }
 
   async try(candidate: ScriptCandidate): Promise<void> {
@@ -129,17 +143,21 @@ class Worker {
     }
   }
 
-  take(transport: Transport, socket: Socket | undefined): void {
+  take(transport: Transport, door: Door, socket: Socket | undefined): void {
     if (this.#stopping) {
       socket?.destroy();
       return;
     }
     // Nothing is read before the acknowledgement has left: should this process die, the next one finds every byte.
-    void tell({ type: "taken" }).then(() => this.#serve(transport, socket));
+    void tell({ type: "taken" }).then(() => {
+      if (door === "socketmap") this.#serveSocketmap(socket);
+      else this.#serve(transport, socket);
+    });
   }
 
   async stop(timeoutMs: number): Promise<void> {
     this.#stopping = true;
+    for (const connection of this.#tables) void connection.stop();
     await Promise.all([...this.#connections].map((connection) => connection.stop(timeoutMs)));
     await Promise.all([...this.#directories.values()].map((directory) => directory.close()));
     this.#figures.touch();
@@ -174,6 +192,18 @@ class Worker {
     });
     // It came in while the stop had begun already.
     if (this.#stopping) void connection.stop(0);
+  }
+
+  /** Kept by a Postfix process over many sessions, so that each request is answered by the scripts of its time. */
+  #serveSocketmap(socket: Socket | undefined): void {
+    if (socket === undefined) return;
+    const connection = serveSocketmap(socket, {
+      lookup: (request) => this.#socketmap?.(request) ?? { kind: "notFound" },
+      onProblem: (problem) => this.#log?.error("socketmap", { problem: problem.message }),
+    });
+    this.#tables.add(connection);
+    void connection.closed.then(() => this.#tables.delete(connection));
+    if (this.#stopping) void connection.stop();
   }
 
   async #report(): Promise<void> {

@@ -12,6 +12,7 @@ const FACTS = {
   ownDomains: [],
   ownDomainsComplete: true,
   doubleBounceSender: "double-bounce",
+  ehlo: { capabilities: [], discarded: [], asksSocketmap: false },
   showsNotices: true,
   problem: "",
 };
