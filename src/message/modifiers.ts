@@ -97,8 +97,9 @@ class Play {
   edits(): Edit[] {
     const edits: Edit[] = [];
     for (const same of this.#fields.values()) {
-      for (const { name, value, index, removed } of same.toReversed()) {
+      for (const { name, value, received, index, removed } of same.toReversed()) {
         if (index === 0 || (value === undefined && !removed)) continue;
+        if (!removed && `${name}:${value}` === received?.line) continue;
         edits.push({ kind: "changeHeader", name, index, value: removed ? "" : value! });
       }
     }
