@@ -61,7 +61,7 @@ export class PostluaService {
     this.#options = options;
     this.#directory = join(options.scratch.path, "postlua");
     this.milter = `unix:${this.#path("milter.sock")}`;
-    for (const name of ["", "scripts", "data", "log", "data/saved"]) {
+    for (const name of ["", "scripts", "data", "log", "data/saved", "store"]) {
       mkdirSync(this.#path(name), { recursive: true });
     }
     this.#scriptsDirectory = typeof options.scripts === "string" ? options.scripts : this.#path("scripts");
@@ -139,6 +139,11 @@ export class PostluaService {
     return this.#path("control.sock");
   }
 
+  /** The SQLite file with users and settings; made when it is first needed. */
+  get store(): string {
+    return this.#path("store", "postlua.db");
+  }
+
   /** The path of a script file of its own. */
   scriptPath(name: string): string {
     return this.#path("scripts", name);
@@ -202,6 +207,10 @@ config_dir = "${this.#options.configDirectory}"
 
 [control]
 socket = "${this.control}"
+
+[store]
+database = "sqlite:${this.store}"
+group = "postfix"
 
 [milter]
 listen = ["${this.milter}"]

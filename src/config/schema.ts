@@ -199,6 +199,15 @@ export const CONFIG = z.strictObject({
     })
     .prefault({})
     .describe("signatures from SIGNATURE.LUA"),
+  routing: z
+    .strictObject({
+      spam_headers: z
+        .array(z.string().regex(/^[!-9;-~]+$/, 'must be the name of a header field, such as "X-Spam-Score"'))
+        .default(["X-Spamd-Result", "X-Spam-Status", "X-Spam-Score"])
+        .describe("header fields that a spam filter before postlua writes its score into, the first wins"),
+    })
+    .prefault({})
+    .describe("routing of users' mail"),
   passwords: z
     .strictObject({
       min_length: z

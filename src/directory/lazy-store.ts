@@ -46,6 +46,7 @@ export class LazyStore implements Store {
   removeSetting: Store["removeSetting"] = (name) => this.#use((store) => store.removeSetting(name));
   userSetting: Store["userSetting"] = (...args) => this.#use((store) => store.userSetting(...args));
   userSettings: Store["userSettings"] = (user) => this.#use((store) => store.userSettings(user));
+  userSettingNames: Store["userSettingNames"] = () => this.#use((store) => store.userSettingNames());
   setUserSetting: Store["setUserSetting"] = (...args) => this.#use((store) => store.setUserSetting(...args));
   removeUserSetting: Store["removeUserSetting"] = (...args) =>
     this.#use((store) => store.removeUserSetting(...args));

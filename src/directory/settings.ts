@@ -71,6 +71,11 @@ export function* userSettings(user: string): Work<Map<string, string>> {
   );
 }
 
+export function* userSettingNames(): Work<Set<string>> {
+  const found = yield* rows<{ name_key: string }>("SELECT DISTINCT name_key FROM user_settings");
+  return new Set(found.map(({ name_key }) => name_key));
+}
+
 export function* setUserSetting(user: string, name: string, value: string, create: boolean): Work<boolean> {
   checkValue(name, value);
   const found = yield* first(

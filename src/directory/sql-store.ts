@@ -118,6 +118,10 @@ export class SqlStore implements Store {
     return this.#database.read(() => settingWork.userSettings(user));
   }
 
+  userSettingNames(): Promise<ReadonlySet<string>> {
+    return this.#database.read(() => settingWork.userSettingNames());
+  }
+
   setUserSetting(
     user: string,
     name: string,

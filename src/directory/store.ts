@@ -101,6 +101,8 @@ export interface Store {
   /** undefined when the user or the setting does not exist. */
   userSetting(user: string, name: string): Promise<string | undefined>;
   userSettings(user: string): Promise<ReadonlyMap<string, string>>;
+  /** Names, lower case, of the settings that any user has. */
+  userSettingNames(): Promise<ReadonlySet<string>>;
   /** As setSetting. @throws DirectoryError with `create` when there is no such user */
   setUserSetting(user: string, name: string, value: string, options?: { create?: boolean }): Promise<boolean>;
   removeUserSetting(user: string, name: string): Promise<boolean>;

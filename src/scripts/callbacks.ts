@@ -142,6 +142,15 @@ export const PASSWORDCHECK: Readonly<Record<string, CallbackDeclaration>> = {
   Check: declare("value", ["user name", "new password", "min password length"], ["allowed", "reason"]),
 };
 
+export const USER_REDIRECT_FILE = "USER_REDIRECT.LUA";
+
+/** USER_REDIRECT.LUA (manual, "Message Routing", which has both names of the settings function). */
+export const USER_REDIRECT: Readonly<Record<string, CallbackDeclaration>> = {
+  MainDoRouting: declare("verdict", ["user id"], ["text for the log"]),
+  MainGetSettings: declare("value", ["user id"], ["rows"]),
+  MailGetSettings: declare("value", ["user id"], ["rows"]),
+};
+
 export interface ServedScript {
   readonly callbacks: Readonly<Record<string, CallbackDeclaration>>;
   /** Callbacks of the manual that are never called, and why. */
@@ -155,6 +164,7 @@ export const SERVED_SCRIPTS: Readonly<Record<string, ServedScript>> = {
   [SMTPSVR_FILE]: { callbacks: SMTPSVR, unserved: SMTPSVR_UNSERVED },
   [ERRORS_FILE]: { callbacks: ERRORS, withoutIt: "notices stay as they are" },
   [SIGNATURE_FILE]: { callbacks: SIGNATURE, unserved: SIGNATURE_UNSERVED, withoutIt: "no signatures" },
+  [USER_REDIRECT_FILE]: { callbacks: USER_REDIRECT },
 };
 
 /** Scripts that a command of the command line loads and calls; workers know nothing of them. */
@@ -169,9 +179,4 @@ export const CALLED_SCRIPTS: Readonly<Record<string, ServedScript>> = {
 };
 
 /** VPOP3's other scripts, which this version finds but does not call. */
-export const UNSERVED_SCRIPTS: readonly string[] = [
-  "USER_REDIRECT.LUA",
-  "RELAYOUT.LUA",
-  "MXOUT.LUA",
-  "POP3CLT.LUA",
-];
+export const UNSERVED_SCRIPTS: readonly string[] = ["RELAYOUT.LUA", "MXOUT.LUA", "POP3CLT.LUA"];

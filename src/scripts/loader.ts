@@ -13,6 +13,7 @@ import type { Budget } from "../lua/budget.ts";
 import type { LuaEngine } from "../lua/engine.ts";
 import { ScriptError } from "../lua/errors.ts";
 import type { LuaScript } from "../lua/script.ts";
+import { openRedirect, redirectOwner } from "./redirect-trial.ts";
 
 export type ScriptState =
   | { readonly kind: "absent" }
@@ -27,16 +28,20 @@ export interface LoadedScript {
   mentions(word: string): boolean;
 }
 
-/** Loads `name` (such as "SMTPSVR.LUA") from `directory`. Never throws: what is wrong is in the state. */
+/**
+ * Loads `name` (such as "SMTPSVR.LUA") from `directory`, where its file may be called `file`. Never throws: what is
+ * wrong is in the state.
+ */
 export async function loadScript(
   engine: LuaEngine,
   directory: string,
   name: string,
   candidates: Iterable<string>,
   budget: Budget,
+  file = name,
 ): Promise<ScriptState> {
   try {
-    const path = findScript(directory, name);
+    const path = findScript(directory, file);
     if (path === undefined) return { kind: "absent" };
     const text = { name, path, source: fromBytes(readScript(path, name)) };
     return {
@@ -68,6 +73,8 @@ export async function tryScript(
   budget: Budget,
 ): Promise<string[]> {
   const script = engine.compile(text.name, text.path, toBytes(text.source));
+  const user = redirectOwner(text.name);
+  if (user !== undefined) return tryRedirect(engine, script, [...candidates], user, budget);
   // Printing here would repeat what every session prints from its own top level.
   const scratch = engine.open(script, { context: {}, budget, print: () => {} });
   try {
@@ -75,6 +82,28 @@ export async function tryScript(
     return [...candidates].filter((name) => scratch.has(name));
   } finally {
     scratch.close();
+  }
+}
+
+/**
+ * A USER_REDIRECT.LUA. Its top level expects the variables of a message; where it defines no function it is the
+ * routing itself, which would do for no message what it is to do for some.
+ */
+async function tryRedirect(
+  engine: LuaEngine,
+  script: LuaScript,
+  candidates: readonly string[],
+  user: string,
+  budget: Budget,
+): Promise<string[]> {
+  const defined = new Set(script.functions().map(({ name }) => name));
+  if (!candidates.some((name) => defined.has(name))) return [];
+  const env = openRedirect(engine, script, user, budget);
+  try {
+    await env.start();
+    return candidates.filter((name) => env.has(name));
+  } finally {
+    env.close();
   }
 }
 

@@ -16,12 +16,19 @@ export interface WatchTimes {
   readonly settleMs: number;
 }
 
+export interface WatchOptions {
+  readonly times?: WatchTimes;
+  /** What is compared; never rejects. Default: the Lua files in the directory. */
+  readonly fingerprint?: () => Promise<string>;
+}
+
 const TIMES: WatchTimes = { pollMs: 3_000, settleMs: 300 };
 
 export class DirectoryWatch {
   readonly #directory: string;
   readonly #changed: () => void;
   readonly #times: WatchTimes;
+  readonly #fingerprint: () => Promise<string>;
   /** What was there when `changed` was last called, or at the start. */
   #known: string;
   /** What was there at the last look, if that differs from #known. */
@@ -38,17 +45,27 @@ export class DirectoryWatch {
    * From when this resolves, `changed` is called when the files differ from those at the last call, or from those
    * that there were then.
    */
-  static async open(directory: string, changed: () => void, times = TIMES): Promise<DirectoryWatch> {
-    const watch = new DirectoryWatch(directory, changed, times, await fingerprint(directory));
+  static async open(
+    directory: string,
+    changed: () => void,
+    { times = TIMES, fingerprint = () => luaFiles(directory) }: WatchOptions = {},
+  ): Promise<DirectoryWatch> {
+    const watch = new DirectoryWatch(directory, changed, { times, fingerprint }, await fingerprint());
     watch.#listen();
     watch.#wait(times.settleMs);
     return watch;
   }
 
-  private constructor(directory: string, changed: () => void, times: WatchTimes, known: string) {
+  private constructor(
+    directory: string,
+    changed: () => void,
+    { times, fingerprint }: Required<WatchOptions>,
+    known: string,
+  ) {
     this.#directory = directory;
     this.#changed = changed;
     this.#times = times;
+    this.#fingerprint = fingerprint;
     this.#known = known;
   }
 
@@ -92,7 +109,7 @@ export class DirectoryWatch {
     if (this.#watcher === undefined) this.#listen();
     this.#soon = true;
     this.#hinted = false;
-    const now = await fingerprint(this.#directory);
+    const now = await this.#fingerprint();
     if (this.#closed) return;
     if (now === this.#known) this.#unsettled = undefined;
     else if (now === this.#unsettled) {
@@ -106,17 +123,18 @@ export class DirectoryWatch {
 }
 
 /** Names, sizes, times and inodes of the Lua files; "" when the directory cannot be read. */
-async function fingerprint(directory: string): Promise<string> {
+async function luaFiles(directory: string): Promise<string> {
   try {
     const names = (await readdir(directory)).filter((name) => /\.lua$/i.test(name));
-    const lines = names.map(async (name) => `${name} ${await state(join(directory, name))}`);
+    const lines = names.map(async (name) => `${name} ${await fileState(join(directory, name))}`);
     return (await Promise.all(lines)).join("\n");
   } catch {
     return "";
   }
 }
 
-async function state(path: string): Promise<string> {
+/** A file as far as it can be told from outside. */
+export async function fileState(path: string): Promise<string> {
   try {
     const { mtimeMs, ctimeMs, size, ino } = await stat(path);
     return `${mtimeMs} ${ctimeMs} ${size} ${ino}`;

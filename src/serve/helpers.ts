@@ -4,6 +4,7 @@ import type { Directory } from "../directory/directory.ts";
 import { messageModule } from "../helpers/message.ts";
 import { directoryModule } from "../helpers/os-directory.ts";
 import { processModule } from "../helpers/os-process.ts";
+import { routingModule } from "../helpers/routing.ts";
 import { vpop3Module } from "../helpers/vpop3.ts";
 import { netModule } from "../helpers/vpop3net.ts";
 import type { Log } from "../log.ts";
@@ -35,6 +36,7 @@ export function helperModules(config: HelperSettings, log: Log, directory?: Dire
     }),
     directoryModule({ dataDir: config.data_dir }),
     messageModule(),
+    routingModule(),
     ...(directory === undefined ? [] : [vpop3Module(directory)]),
   ];
 }

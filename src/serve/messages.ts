@@ -34,13 +34,24 @@ export type GivenScript =
 /** By script name, "SMTPSVR.LUA"; what is not there is absent. */
 export type GivenScripts = Readonly<Record<string, GivenScript>>;
 
+/** Users who have a directory for scripts, lower case: nobody else's script need be asked for. */
+export type UsersWithScripts = readonly string[];
+
 export type ScriptCandidate = Omit<ScriptVersion, "callbacks">;
 
 export type ToWorker =
   /** First of all, and again when the configuration has changed. */
-  | { readonly type: "init"; readonly config: Config; readonly text: boolean; readonly scripts: GivenScripts }
-  /** For sessions that begin from now on. */
-  | { readonly type: "scripts"; readonly scripts: GivenScripts }
+  | {
+      readonly type: "init";
+      readonly config: Config;
+      readonly text: boolean;
+      readonly scripts: GivenScripts;
+      readonly users: UsersWithScripts;
+    }
+  /** For sessions that begin from now on; what was known of users' scripts is out of date. */
+  | { readonly type: "scripts"; readonly scripts: GivenScripts; readonly users: UsersWithScripts }
+  /** The answer to "userScript". */
+  | { readonly type: "userScript"; readonly user: string; readonly script: GivenScript }
   /** Compile it, run its top level once, answer "tried". */
   | { readonly type: "try"; readonly candidate: ScriptCandidate }
   /** Acknowledged with "taken"; until then the primary keeps its own copy of the socket, and sends no other. */
@@ -83,5 +94,7 @@ export type ToPrimary =
   | { readonly type: "pong" }
   | { readonly type: "tried"; readonly callbacks: readonly string[]; readonly problem?: ScriptProblem }
   | { readonly type: "print"; readonly text: string }
+  /** Asks for a user's own script, when the user's first mail comes. */
+  | { readonly type: "userScript"; readonly user: string }
   | { readonly type: "scriptError"; readonly error: ReportedError }
   | { readonly type: "figures"; readonly figures: Figures };

@@ -44,6 +44,8 @@ const EDITS =
   SMFIF_CHGFROM |
   SMFIF_QUARANTINE;
 
+const ROUTING_EDITS = SMFIF_ADDRCPT | SMFIF_ADDRCPT_PAR | SMFIF_DELRCPT;
+
 const SIGNATURE_EDITS = SMFIF_CHGBODY | SMFIF_CHGHDRS | SMFIF_ADDHDRS;
 
 /** One for each set of scripts, which must be loaded: hands out a handler for each connection. */
@@ -56,11 +58,22 @@ export function milterDoor(services: DoorServices): MilterFilter {
   const smtpsvr = services.script(SMTPSVR_FILE);
   const listedMail = smtpsvr.kind === "loaded" && usesBlockLists(settings, smtpsvr.loaded);
   const blockLists = listedMail || settings.servers.length > 0;
-  const needs = filterNeeds(services, { hasRules, seesRelaying, notices, blockLists, listedMail });
+  const { routing, signatures } = services.uses;
+  const needs = filterNeeds(services, {
+    hasRules,
+    seesRelaying,
+    notices,
+    blockLists,
+    listedMail,
+    routing,
+    signatures,
+  });
   const work: InternalWork = {
     notices,
-    submissions: filterNeeds(services, { hasRules }).events.includes("mail"),
+    submissions: filterNeeds(services, { hasRules, routing, signatures }).events.includes("mail"),
     content:
+      routing ||
+      signatures ||
       defines(services.script(SMTPSVR_FILE), "ProcessMessage") ||
       defines(services.script(SIGNATURE_FILE), "GetSignature"),
   };
@@ -123,6 +136,10 @@ export interface Circumstances {
   readonly blockLists?: boolean;
   /** The script may have a listed client's mail redirected or marked. */
   readonly listedMail?: boolean;
+  /** Recipients may be exchanged, by what the header says and by size. */
+  readonly routing?: boolean;
+  /** There are signatures in the store. */
+  readonly signatures?: boolean;
 }
 
 function defines(state: ScriptState, callback: string): boolean {
@@ -141,10 +158,12 @@ export function filterNeeds(
     notices = false,
     blockLists = false,
     listedMail = false,
+    routing = false,
+    signatures = false,
   }: Circumstances,
 ): FilterNeeds {
   const state = services.script(SMTPSVR_FILE);
-  const signs = defines(services.script(SIGNATURE_FILE), "GetSignature");
+  const signs = signatures || defines(services.script(SIGNATURE_FILE), "GetSignature");
   const loaded = state.kind === "loaded" ? state.loaded : undefined;
   const has = (...names: readonly string[]) => names.some((name) => loaded?.callbacks.has(name) === true);
   const rules = hasRules || state.kind === "broken";
@@ -164,10 +183,10 @@ export function filterNeeds(
     has("DoHELO", "GetMaxMessageSize", "DoRSET", "End") || rules,
     has("DoHELO", "GetMaxMessageSize"),
   );
-  want("mail", any || blockLists || notices || signs, any || blockLists);
-  want("rcpt", envelope || relaying || notices || signs, has("DoRCPTTO") || relaying);
+  want("mail", any || blockLists || notices || signs || routing, any || blockLists);
+  want("rcpt", envelope || relaying || notices || signs || routing, has("DoRCPTTO") || relaying);
   want("data", has("DoDATAStart"), true);
-  const content = notices || signs || has("ProcessMessage", "GetMaxMessageSize");
+  const content = notices || signs || routing || has("ProcessMessage", "GetMaxMessageSize");
   want("header", content, false);
   want("body", content, false);
   want("unknown", has("DoUnrecognised", "DoHELP"), true);
@@ -178,7 +197,8 @@ export function filterNeeds(
     actions:
       (notices || listedMail || has("DoMAILFROM", "DoRCPTTO", "DoDATAStart", "ProcessMessage") ? EDITS : 0) |
       (notices ? SMFIF_CHGBODY : 0) |
-      (signs ? SIGNATURE_EDITS : 0),
+      (signs ? SIGNATURE_EDITS : 0) |
+      (routing ? ROUTING_EDITS : 0),
     macros: {
       connect: ["j", "{daemon_name}"],
       helo: ["{tls_version}"],
@@ -252,7 +272,7 @@ class SmtpMail implements MilterHandler {
 
   header(name: Buffer, value: Buffer): undefined {
     this.#size += fieldBytes(name, value);
-    if (this.#wanted() && this.#fits()) this.#message().addHeader(name, value);
+    if (this.#current().wantsHeader && this.#fits()) this.#message().addHeader(name, value);
   }
 
   body(chunk: Buffer): undefined {

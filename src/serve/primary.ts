@@ -4,9 +4,11 @@
  * LUAERRORS.LOG, and answers `postlua status` and `postlua reload`. It never
  * runs Lua, so that no script can stop it.
  */
+import { join } from "node:path";
 import { type Config, ConfigError, loadConfig } from "../config/load.ts";
 import type { AdjustableLog } from "../log.ts";
 import { OutputFiles } from "../scripts/output.ts";
+import { USERS_DIRECTORY } from "../scripts/redirect-trial.ts";
 import { configChanges, withoutRestart } from "./config-changes.ts";
 import { ControlServer } from "./control.ts";
 import { DirectoryWatch } from "./directory-watch.ts";
@@ -47,6 +49,7 @@ export class Primary {
   readonly #listeners: Listeners[] = [];
   readonly #controls: ControlServer[] = [];
   #watch: DirectoryWatch | undefined;
+  #userWatch: DirectoryWatch | undefined;
   #opening: Promise<void> = Promise.resolve();
   #firstLoad: Promise<void> = Promise.resolve();
   /** Reloads come one after another. */
@@ -64,7 +67,7 @@ export class Primary {
     const process = { entry, silenceMs: 2 * silenceMs, memoryMb, heapMb };
     this.#trial = new Trial({
       process,
-      init: () => ({ type: "init", config: this.#config, text: options.text, scripts: {} }),
+      init: () => ({ type: "init", config: this.#config, text: options.text, scripts: {}, users: [] }),
       wallMs: config.limits.wall_ms,
     });
     this.#pool = new WorkerPool({
@@ -157,6 +160,7 @@ export class Primary {
     // A stop may come before everything is open; what failed has been told to whoever called start().
     await this.#opening.catch(() => {});
     this.#watch?.close();
+    this.#userWatch?.close();
     for (const listeners of this.#listeners) await listeners.close();
     this.#trial.stop();
     await this.#pool.stop(timeoutMs);
@@ -186,19 +190,35 @@ export class Primary {
   async #watchScripts(): Promise<void> {
     this.#watch?.close();
     this.#watch = undefined;
+    this.#userWatch?.close();
+    this.#userWatch = undefined;
     const { watch_scripts, scripts_dir } = this.#config;
     if (!watch_scripts) return;
     this.#watch = await DirectoryWatch.open(scripts_dir, () => this.#reloadScripts());
+    const { users } = this.#scripts;
+    users.find();
+    this.#userWatch = await DirectoryWatch.open(
+      join(scripts_dir, USERS_DIRECTORY),
+      () => void this.#inTurn(() => this.#reloadUserScripts()),
+      { fingerprint: () => users.fingerprint() },
+    );
   }
 
   async #loadScripts(mayRemove: boolean): Promise<ReloadReport["scripts"]> {
     const { reports, changed } = await this.#scripts.load(mayRemove);
-    if (changed) this.#handOut();
+    if (mayRemove) await this.#scripts.users.reload(true);
+    if (changed || mayRemove) this.#handOut();
     return reports;
   }
 
+  async #reloadUserScripts(): Promise<void> {
+    await this.#scripts.users.reload(false);
+    this.#handOut();
+  }
+
   #handOut(): void {
-    this.#pool.broadcast({ type: "scripts", scripts: this.#scripts.given() });
+    const { users } = this.#scripts;
+    this.#pool.broadcast({ type: "scripts", scripts: this.#scripts.given(), users: users.names() });
   }
 
   async #reloadConfig(): Promise<ConfigReport> {
@@ -237,13 +257,18 @@ export class Primary {
   }
 
   #init(): ToWorker {
-    return { type: "init", config: this.#config, text: this.#options.text, scripts: this.#scripts.given() };
+    const users = this.#scripts.users.names();
+    const scripts = this.#scripts.given();
+    return { type: "init", config: this.#config, text: this.#options.text, scripts, users };
   }
 
   #hear(worker: WorkerProcess, message: ToPrimary): void {
     switch (message.type) {
       case "print":
         this.#output.print(message.text);
+        break;
+      case "userScript":
+        void this.#giveUserScript(worker, message.user);
         break;
       case "scriptError":
         this.#output.error(message.error.entry);
@@ -253,6 +278,12 @@ export class Primary {
         worker.figures = message.figures;
         break;
     }
+  }
+
+  async #giveUserScript(worker: WorkerProcess, user: string): Promise<void> {
+    const { users } = this.#scripts;
+    const script = users.known(user) ?? (await this.#inTurn(() => users.load(user)));
+    worker.tell({ type: "userScript", user, script });
   }
 
   #died(worker: WorkerProcess, death: Death, restartMs: number | undefined): void {

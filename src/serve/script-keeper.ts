@@ -5,11 +5,12 @@
  * handing out what it keeps is the primary's part.
  */
 import type { Config } from "../config/load.ts";
-import { SERVED_SCRIPTS } from "../scripts/callbacks.ts";
+import { SERVED_SCRIPTS, USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
+import { DEFAULT_DIR } from "../scripts/default-redirect.ts";
 import { DeathCount } from "./death-count.ts";
 import type { GivenScripts, ReportedError, ScriptProblem } from "./messages.ts";
 import { type Channels, reportLoad, reportSwitchOff } from "./reports.ts";
-import { type LoadOutcome, ScriptSlot, type TryOut } from "./script-library.ts";
+import { type LoadOutcome, type ScriptPlaces, ScriptSlot, type TryOut } from "./script-library.ts";
 import {
   type ReloadReport,
   type ScriptFailure,
@@ -17,6 +18,7 @@ import {
   scriptReport,
   scriptStatus,
 } from "./status.ts";
+import { UserScripts } from "./user-scripts.ts";
 import type { Death } from "./worker-process.ts";
 
 export interface KeeperOptions {
@@ -34,7 +36,8 @@ const FIRST_TRIES = 3;
 
 export class ScriptKeeper {
   readonly #options: KeeperOptions;
-  readonly #slots = Object.keys(SERVED_SCRIPTS).map((name) => new ScriptSlot(name));
+  readonly #slots = Object.keys(SERVED_SCRIPTS).map((name) => new ScriptSlot(name, placesOf(name)));
+  readonly #users: UserScripts;
   readonly #deaths = new DeathCount();
   readonly #loadedAt = new Map<string, Date>();
   /** Of each script's failures, the last. */
@@ -42,6 +45,12 @@ export class ScriptKeeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
+    this.#users = new UserScripts(options);
+  }
+
+  /** Those of users. */
+  get users(): UserScripts {
+    return this.#users;
   }
 
   /** For workers. */
@@ -57,6 +66,7 @@ export class ScriptKeeper {
 
   /** At the start. */
   async loadFirst(): Promise<void> {
+    this.#users.find();
     for (const slot of this.#slots) {
       for (let n = 1; ; n++) {
         const outcome = await this.#load(slot, true);
@@ -90,7 +100,8 @@ export class ScriptKeeper {
    * @returns whether that was once too often, and given() has changed
    */
   blame({ place, detail }: Death): boolean {
-    const slot = this.#slots.find(({ name }) => name === place?.script);
+    const slot =
+      this.#slots.find(({ name }) => name === place?.script) ?? this.#users.slot(place?.script ?? "");
     const version = slot?.version;
     if (place === undefined || slot === undefined || version === undefined || slot.switchedOff) return false;
     const { session, queue, callback, line } = place;
@@ -133,4 +144,8 @@ export class ScriptKeeper {
   #without(name: string): string {
     return SERVED_SCRIPTS[name]?.withoutIt ?? this.#options.config().script_error;
   }
+}
+
+function placesOf(name: string): ScriptPlaces {
+  return name === USER_REDIRECT_FILE ? { fallback: DEFAULT_DIR } : {};
 }

@@ -6,6 +6,7 @@
  * A version whose callbacks have killed too many workers is switched off; only
  * another text switches it on again.
  */
+import { dirname } from "node:path";
 import { ScriptError } from "../lua/errors.ts";
 import type { GivenScript, ScriptCandidate, ScriptProblem, ScriptVersion } from "./messages.ts";
 import { readSettled } from "./script-file.ts";
@@ -22,14 +23,23 @@ export type LoadOutcome =
 /** Runs a candidate once. @returns the callbacks it defines. @throws ScriptError */
 export type TryOut = (candidate: ScriptCandidate) => Promise<readonly string[]>;
 
+export interface ScriptPlaces {
+  /** What the file is called; default: as the script. */
+  readonly file?: string;
+  /** Where the file lies that is used when the scripts directory has none. */
+  readonly fallback?: string;
+}
+
 export class ScriptSlot {
   readonly name: string;
+  readonly #places: ScriptPlaces;
   #good: ScriptVersion | undefined;
   #refused: ScriptProblem | undefined;
   #off: ScriptProblem | undefined;
 
-  constructor(name: string) {
+  constructor(name: string, places: ScriptPlaces = {}) {
     this.name = name;
+    this.#places = places;
   }
 
   /** The version in service, also when it is switched off. */
@@ -65,7 +75,7 @@ export class ScriptSlot {
   async load(directory: string, tryOut: TryOut, mayRemove: boolean): Promise<LoadOutcome> {
     let candidate: ScriptCandidate | undefined;
     try {
-      candidate = await readSettled(directory, this.name);
+      candidate = await this.#read(directory, mayRemove);
     } catch (error) {
       return this.#refuse(problemOf(error));
     }
@@ -85,6 +95,14 @@ export class ScriptSlot {
     } catch (error) {
       return this.#refuse(problemOf(error));
     }
+  }
+
+  async #read(directory: string, mayRemove: boolean): Promise<ScriptCandidate | undefined> {
+    const { file = this.name, fallback } = this.#places;
+    const found = await readSettled(directory, file);
+    if (found !== undefined) return { ...found, name: this.name };
+    const free = mayRemove || this.#good === undefined || dirname(this.#good.path) === fallback;
+    return fallback !== undefined && free ? readSettled(fallback, file) : undefined;
   }
 
   #gone(mayRemove: boolean): LoadOutcome {

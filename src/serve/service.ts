@@ -10,13 +10,16 @@ import { LuaEngine } from "../lua/engine.ts";
 import type { HostModule } from "../lua/host.ts";
 import type { Monitor } from "../lua/monitor.ts";
 import { MessageMemory } from "../message/message-memory.ts";
-import { SERVED_SCRIPTS, type ServedScript, SMTPSVR_FILE } from "../scripts/callbacks.ts";
+import { SERVED_SCRIPTS, type ServedScript, SMTPSVR_FILE, USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
+import { DEFAULT_DIR } from "../scripts/default-redirect.ts";
 import { loadScript, type ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
+import { loadUserScript } from "../scripts/user-scripts.ts";
 import { ClientRules } from "../smtp/client.ts";
 import { ownDomains } from "../smtp/outside.ts";
 import { Repeats } from "../smtp/repeats.ts";
+import type { DirectoryUses } from "../smtp/services.ts";
 import type { Verdict } from "../smtp/verdict.ts";
 import { blockLists } from "./block-lists.ts";
 import type { DoorServices } from "./door.ts";
@@ -74,6 +77,14 @@ export interface ServiceOptions {
   readonly directory?: Directory;
 }
 
+/** What sessions that begin from now on run and use. */
+export interface Installed {
+  /** By name. */
+  readonly scripts: ReadonlyMap<string, ScriptState>;
+  readonly userScript: (user: string) => Promise<ScriptState>;
+  readonly uses: DirectoryUses;
+}
+
 export class Service implements DoorServices {
   readonly engine: LuaEngine;
   readonly log: Log;
@@ -87,7 +98,10 @@ export class Service implements DoorServices {
   readonly signature: DoorServices["signature"];
   readonly spill: DoorServices["spill"];
   readonly blockLists: DoorServices["blockLists"];
+  readonly routing: DoorServices["routing"];
   readonly directory?: Directory;
+  /** Whatever may be stored, unless somebody has looked. */
+  readonly uses: DirectoryUses;
   readonly hasRules: boolean;
   readonly transports: DoorServices["transports"];
   readonly doubleBounceSender: string;
@@ -126,7 +140,10 @@ export class Service implements DoorServices {
       memory: new MessageMemory(processLimits(config).messagesMb * 1024 * 1024),
     };
     this.blockLists = blockLists(config, log);
-    if (options.directory !== undefined) this.directory = options.directory;
+    this.routing = { spamHeaders: config.routing.spam_headers };
+    const { directory } = options;
+    if (directory !== undefined) this.directory = directory;
+    this.uses = { routing: directory !== undefined, signatures: directory !== undefined };
     this.hasRules = config.clients.length > 0 || !config.client_networks.includes("0.0.0.0/0");
     this.doubleBounceSender = facts.doubleBounceSender;
     this.repeats = new Repeats(config.errors.repeat_after * 1000);
@@ -141,11 +158,18 @@ export class Service implements DoorServices {
     return this.#ids.next();
   }
 
-  /** The same service with other scripts, by name, which stay. */
-  with(states: ReadonlyMap<string, ScriptState>): DoorServices {
+  /** From the disk, each time. */
+  userScript(user: string): Promise<ScriptState> {
+    return loadUserScript(this.engine, this.#config.scripts_dir, user, this.budgets.callback);
+  }
+
+  /** The same service with other scripts, which stay. */
+  with({ scripts, userScript, uses }: Installed): DoorServices {
     return {
       ...this,
-      script: (name) => states.get(name) ?? ABSENT,
+      uses,
+      userScript,
+      script: (name) => scripts.get(name) ?? ABSENT,
       newSessionId: () => this.#ids.next(),
     };
   }
@@ -163,7 +187,10 @@ export class Service implements DoorServices {
     const { engine, budgets } = this;
     const directory = this.#config.scripts_dir;
     const candidates = Object.keys(served.callbacks);
-    const state = await loadScript(engine, directory, name, candidates, budgets.callback);
+    let state = await loadScript(engine, directory, name, candidates, budgets.callback);
+    if (name === USER_REDIRECT_FILE && state.kind === "absent") {
+      state = await loadScript(engine, DEFAULT_DIR, name, candidates, budgets.callback);
+    }
     if (state.kind === "broken") {
       const { line, kind } = state.error.details;
       this.output.error(state.error, { session: "", queue: "" });

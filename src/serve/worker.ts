@@ -15,11 +15,13 @@ import type { HostModule } from "../lua/host.ts";
 import type { Monitor } from "../lua/monitor.ts";
 import { type MilterConnection, serveConnection } from "../milter/connection.ts";
 import type { MilterFilter, Transport } from "../milter/filter.ts";
-import { SERVED_SCRIPTS } from "../scripts/callbacks.ts";
+import { SERVED_SCRIPTS, USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
 import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
+import { redirectOwner } from "../scripts/redirect-trial.ts";
 import type { SessionContext } from "../smtp/session.ts";
 import { type SocketmapConnection, serveSocketmap } from "../socketmap/connection.ts";
 import { keepCode } from "./code-cache.ts";
+import { declareSettings } from "./declare-settings.ts";
 import { makeDirectory } from "./directory.ts";
 import { WorkerFigures } from "./figures.ts";
 import { helperModules } from "./helpers.ts";
@@ -31,10 +33,13 @@ import type {
   ScriptCandidate,
   ScriptProblem,
   ToWorker,
+  UsersWithScripts,
 } from "./messages.ts";
 import { milterDoor } from "./milter-door.ts";
 import { Service, SessionIds } from "./service.ts";
 import { type SocketmapLookup, socketmapDoor } from "./socketmap-door.ts";
+import { StoredUses } from "./stored-uses.ts";
+import { UserScriptCache } from "./user-script-cache.ts";
 import { Vital } from "./vital.ts";
 import { startWatchdog } from "./watchdog.ts";
 import { tell, WorkerOutput } from "./worker-output.ts";
@@ -55,9 +60,11 @@ export function runWorker(options: WorkerOptions = {}): void {
   process.on("message", (message: ToWorker, socket?: Socket) => {
     switch (message.type) {
       case "init":
-        return worker.init(message.config, message.text, message.scripts);
+        return worker.init(message);
       case "scripts":
-        return worker.use(message.scripts);
+        return worker.use(message);
+      case "userScript":
+        return worker.userScript(message.user, message.script);
       case "try":
         return void worker.try(message.candidate);
       case "connection":
@@ -77,13 +84,16 @@ class Worker {
   readonly #output = new WorkerOutput(this.#figures);
   readonly #ids = new SessionIds();
   readonly #connections = new Set<MilterConnection>();
+  readonly #tables = new Set<SocketmapConnection>();
   /** By what they were made from; those of an earlier configuration serve its sessions to their end. */
   readonly #directories = new Map<string, Directory>();
-  readonly #tables = new Set<SocketmapConnection>();
   #config: Config | undefined;
   #log: AdjustableLog | undefined;
   #service: Service | undefined;
   #door: MilterFilter | undefined;
+  #states: ReadonlyMap<string, ScriptState> = new Map();
+  readonly #userScripts = new UserScriptCache((user) => void tell({ type: "userScript", user }));
+  #uses: StoredUses | undefined;
   #socketmap: SocketmapLookup | undefined;
   #stopping = false;
 
@@ -91,7 +101,7 @@ class Worker {
     this.#modules = modules;
   }
 
-  init(config: Config, text: boolean, scripts: GivenScripts): void {
+  init({ config, text, scripts, users }: ToWorker & { type: "init" }): void {
     const first = this.#config === undefined;
     this.#config = config;
     this.#log ??= createLog({ level: config.log_level, stream: process.stdout, text });
@@ -110,21 +120,44 @@ class Worker {
         decided: (verdict) => this.#figures.message(verdict),
       },
     );
-    this.use(scripts);
+    this.#uses?.close();
+    this.#uses = new StoredUses(directory.store, () => this.#openDoor());
+    this.use({ scripts, users });
     if (!first) return;
     const { silenceMs, memoryMb } = processLimits(config);
     setInterval(() => void this.#report(), FIGURES_MS).unref();
-    void startWatchdog(this.#vital, { silenceMs, maxBytes: memoryMb * 1024 * 1024, text })
+    const watchdog = startWatchdog(this.#vital, { silenceMs, maxBytes: memoryMb * 1024 * 1024, text });
+    void Promise.all([watchdog, this.#uses.known])
       .then(() => tell({ type: "ready" }))
       .then(keepCode);
   }
 
   /** For connections that begin from now on. */
-  use(given: GivenScripts): void {
+  use({ scripts, users }: { readonly scripts: GivenScripts; readonly users: UsersWithScripts }): void {
     const service = this.#service;
     if (service === undefined) return;
-    const states = Object.entries(given).map(([name, script]) => [name, stateOf(service, script)] as const);
-    const services = service.with(new Map(states));
+    const states = Object.entries(scripts).map(([name, script]) => [name, stateOf(service, script)] as const);
+    this.#states = new Map(states);
+    this.#userScripts.forget(users);
+    this.#openDoor();
+  }
+
+  /** The primary has answered. */
+  userScript(user: string, script: GivenScript): void {
+    const service = this.#service;
+    if (service !== undefined) this.#userScripts.answer(user, stateOf(service, script));
+  }
+
+  #openDoor(): void {
+    const service = this.#service;
+    if (service === undefined) return;
+    const routed = this.#states.get(USER_REDIRECT_FILE);
+    const uses = {
+      routing: this.#uses?.routing(routed, this.#userScripts.any) === true,
+      signatures: this.#uses?.signatures === true,
+    };
+    const userScript = (user: string) => this.#userScripts.get(user);
+    const services = service.with({ scripts: this.#states, userScript, uses });
     this.#door = milterDoor(services);
     const { ehlo } = (this.#config as Config).facts;
     this.#socketmap = socketmapDoor(services, ehlo);
@@ -135,8 +168,11 @@ class Worker {
     if (service === undefined) return;
     try {
       const { engine, budgets } = service;
-      const known = Object.keys(SERVED_SCRIPTS[candidate.name]?.callbacks ?? {});
-      const callbacks = await tryScript(engine, candidate, known, budgets.callback);
+      const owner = redirectOwner(candidate.name);
+      const { callbacks: known = {} } =
+        SERVED_SCRIPTS[owner === undefined ? candidate.name : USER_REDIRECT_FILE] ?? {};
+      const callbacks = await tryScript(engine, candidate, Object.keys(known), budgets.callback);
+      if (owner !== undefined) await declareSettings(service, candidate, callbacks, owner);
       void tell({ type: "tried", callbacks });
     } catch (error) {
       void tell({ type: "tried", callbacks: [], problem: problemOf(error) });

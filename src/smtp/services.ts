@@ -13,6 +13,14 @@ import type { BlockListServices } from "./rbl.ts";
 import type { Repeats } from "./repeats.ts";
 import type { Verdict } from "./verdict.ts";
 
+/** Where neither is of use, no message costs more than without a directory. */
+export interface DirectoryUses {
+  /** Some user's mail may be routed. */
+  readonly routing: boolean;
+  /** There are signatures in the store. */
+  readonly signatures: boolean;
+}
+
 export interface SessionServices {
   readonly engine: LuaEngine;
   readonly log: Log;
@@ -29,10 +37,15 @@ export interface SessionServices {
   readonly ownDomains: OwnDomains;
   readonly signature: { readonly position: SignaturePosition };
   readonly blockLists: BlockListServices;
+  readonly routing: { readonly spamHeaders: readonly string[] };
   /** Users, their settings, and what addresses mean. */
   readonly directory?: Directory;
+  /** What of it there is a use for. */
+  readonly uses: DirectoryUses;
   /** A script as it is loaded now, such as "SMTPSVR.LUA". */
   script(name: string): ScriptState;
+  /** The USER_REDIRECT.LUA of a user's own. */
+  userScript?(user: string): Promise<ScriptState>;
   /** Told of every call of a callback, when it is over. */
   readonly trace?: (call: CallTrace) => void;
   /** Told what came of every message. */

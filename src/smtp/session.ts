@@ -16,6 +16,7 @@ import { type Parameters, type SmtpGlobals, SmtpScript } from "../scripts/smtpsv
 import type { Client } from "./client.ts";
 import { Decisions, verdictText } from "./decide.ts";
 import { Envelope, envelopeAddress } from "./envelope.ts";
+import { finishMessage } from "./finish.ts";
 import { processMessage } from "./process.ts";
 import {
   blockListInput,
@@ -27,7 +28,7 @@ import {
 } from "./rbl.ts";
 import { reply } from "./reply.ts";
 import type { SessionServices } from "./services.ts";
-import { signMessage, signs } from "./sign.ts";
+import { signs } from "./sign.ts";
 import { CONTINUE, DISCARD, type MessageResult, refuse, type Verdict } from "./verdict.ts";
 
 const ACCESS_DENIED = refuse(reply(554, "5.7.1", "Access denied"));
@@ -81,6 +82,11 @@ export class SmtpSession {
   get wantsMessage(): boolean {
     if (this.#script?.has("ProcessMessage") === true) return true;
     return this.#envelope !== undefined && signs(this.#services, this.globals, this.#envelope);
+  }
+
+  /** Whether anything looks at the header, if not at all of the message. */
+  get wantsHeader(): boolean {
+    return this.#services.uses.routing || this.wantsMessage;
   }
 
   set queueId(id: string) {
@@ -219,16 +225,8 @@ export class SmtpSession {
         const denied = outcome.verdict.kind === "continue" ? this.#access() : outcome.verdict;
         if (denied.kind !== "continue") return only(denied);
         const edits = listedEdits(listing, outcome.edits, envelope, this.#decisions);
-        if (!signs(this.#services, this.globals, envelope)) return { verdict: CONTINUE, edits };
-        const signature = await signMessage({
-          services: this.#services,
-          context: this.#context,
-          envelope,
-          store,
-          edits,
-          decisions: this.#decisions,
-        });
-        return { verdict: CONTINUE, edits: [...edits, ...signature] };
+        const rest = { services: this.#services, context: this.#context, decisions: this.#decisions };
+        return await finishMessage({ ...rest, envelope, store, size, edits });
       } catch (error) {
         const verdict = this.#fail(error);
         this.#decisions.record(this.#name(), "ProcessMessage", verdictText(verdict), since);

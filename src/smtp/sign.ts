@@ -1,8 +1,9 @@
 /**
  * The last step at the end of a message: mail from a local user to somebody
- * outside gets what GetSignature returns. A script that fails means no
- * signature, never a refusal; it stands in both logs.
+ * outside gets what GetSignature returns, else what the store has. A script
+ * that fails means no signature, never a refusal; it stands in both logs.
  */
+import { StoreUnavailable } from "../directory/store.ts";
 import { ScriptError } from "../lua/errors.ts";
 import type { Edit } from "../message/edit.ts";
 import { decodedSubject } from "../message/header-text.ts";
@@ -10,18 +11,19 @@ import { structure } from "../message/mime.ts";
 import {
   insertSignature,
   planSignature,
+  type SignatureFormat,
   type SignaturePlan,
   type SignatureResult,
-  type SignatureTexts,
 } from "../message/signature.ts";
 import type { MessageStore } from "../message/store.ts";
 import { SIGNATURE_FILE } from "../scripts/callbacks.ts";
 import type { LoadedScript } from "../scripts/loader.ts";
-import { type SignatureAnswer, SignatureScript } from "../scripts/signature.ts";
+import { type SignatureAnswer, type SignatureFacts, SignatureScript } from "../scripts/signature.ts";
 import type { SmtpGlobals } from "../scripts/smtpsvr.ts";
 import type { Decisions } from "./decide.ts";
 import type { Envelope } from "./envelope.ts";
 import type { SessionServices } from "./services.ts";
+import { storedSignature } from "./stored-signature.ts";
 
 /** Edits of these fields change what a text is: the message that was looked at is no longer the one that is sent. */
 const MIME_FIELDS = /^(content-type|content-transfer-encoding|mime-version)$/i;
@@ -37,7 +39,8 @@ export function signs(
   globals: Readonly<SmtpGlobals>,
   envelope: Envelope,
 ): boolean {
-  if (scriptOf(services) === undefined || envelope.sender.address === "") return false;
+  if (scriptOf(services) === undefined && !services.uses.signatures) return false;
+  if (envelope.sender.address === "") return false;
   return globals.AuthUser !== "" || globals.LocalClientAddress;
 }
 
@@ -52,14 +55,18 @@ export interface Leaving {
   readonly decisions: Decisions;
 }
 
-/** @returns what has to be done after the edits of the steps before */
+/**
+ * @returns what has to be done after the edits of the steps before
+ * @throws StoreUnavailable when a signature from the store is wanted
+ */
 export async function signMessage(message: Leaving): Promise<readonly Edit[]> {
   const { services, envelope, edits, context } = message;
   const loaded = scriptOf(services);
-  if (loaded === undefined || !envelope.leaves(edits, services.ownDomains)) return [];
+  if (!envelope.leaves(edits, services.ownDomains)) return [];
   try {
     return await sign(message, loaded);
   } catch (error) {
+    if (error instanceof StoreUnavailable) throw error;
     // A bug of ours, and the same at every try: better unsigned than never sent.
     const { stack, message: problem } = error as Error;
     const { SessionID: session, QueueID: queue } = context.globals;
@@ -68,8 +75,8 @@ export async function signMessage(message: Leaving): Promise<readonly Edit[]> {
   }
 }
 
-async function sign(message: Leaving, loaded: LoadedScript): Promise<readonly Edit[]> {
-  const { services, envelope, store, edits, decisions } = message;
+async function sign(message: Leaving, loaded: LoadedScript | undefined): Promise<readonly Edit[]> {
+  const { services, context, envelope, store, edits, decisions } = message;
   const since = performance.now();
   const conclude = (result: string, detail: string) =>
     decisions.record("", "signature", result, since, detail);
@@ -83,7 +90,18 @@ async function sign(message: Leaving, loaded: LoadedScript): Promise<readonly Ed
     conclude("none", reasons(plan));
     return [];
   }
-  const texts = await ask(message, loaded, plan);
+  const facts = {
+    authUser: context.globals.AuthUser,
+    sender: envelope.sender.address,
+    subject: decodedSubject(store.headers),
+  };
+  const answers = loaded === undefined ? new Map() : await ask(message, loaded, plan, facts);
+  const texts = { PLAIN: "", HTML: "" };
+  for (const format of plan.formats) {
+    const said: SignatureAnswer = answers.get(format) ?? { kind: "default" };
+    const answer = said.kind === "default" ? await stored(message, format, facts) : said;
+    if (answer.kind === "text") texts[format] = answer.text;
+  }
   if (texts.PLAIN === "" && texts.HTML === "") return [];
   const room = ROOM_BYTES + ROOM_BYTES_A_RECIPIENT * envelope.recipients.length + store.size * ROOM_SHARE;
   const limit = services.maxMessageSize;
@@ -101,17 +119,35 @@ function scriptOf(services: SessionServices): LoadedScript | undefined {
   return state.kind === "loaded" && state.loaded.callbacks.has("GetSignature") ? state.loaded : undefined;
 }
 
-/** Calls GetSignature once for each format, in a fresh environment. Where the top level fails there is nothing to call. */
-async function ask(message: Leaving, loaded: LoadedScript, plan: SignaturePlan): Promise<SignatureTexts> {
-  const { services, context, envelope, store, decisions } = message;
-  const texts = { PLAIN: "", HTML: "" };
+async function stored(
+  { services, decisions }: Leaving,
+  format: SignatureFormat,
+  facts: SignatureFacts,
+): Promise<SignatureAnswer> {
+  const { directory, uses } = services;
+  if (directory === undefined || !uses.signatures) return { kind: "default" };
+  const since = performance.now();
+  const answer = await storedSignature(directory, format, facts);
+  if (answer.kind !== "default") {
+    decisions.record("", "stored signature", `${format}: ${answerText(answer)}`, since);
+  }
+  return answer;
+}
+
+/**
+ * Calls GetSignature once for each format, in a fresh environment. Where the top level fails there is nothing to call;
+ * formats for which the script fails get none.
+ */
+async function ask(
+  { services, context, decisions }: Leaving,
+  loaded: LoadedScript,
+  plan: SignaturePlan,
+  facts: SignatureFacts,
+): Promise<ReadonlyMap<SignatureFormat, SignatureAnswer>> {
+  const none = { kind: "blank" } as const;
+  const answers = new Map<SignatureFormat, SignatureAnswer>(plan.formats.map((format) => [format, none]));
   const { engine, budgets, trace } = services;
   const script = new SignatureScript(engine, loaded, { globals: context.globals }, budgets, trace);
-  const facts = {
-    authUser: context.globals.AuthUser,
-    sender: envelope.sender.address,
-    subject: decodedSubject(store.headers),
-  };
   try {
     for (const [n, format] of plan.formats.entries()) {
       const since = performance.now();
@@ -119,7 +155,7 @@ async function ask(message: Leaving, loaded: LoadedScript, plan: SignaturePlan):
       try {
         if (n === 0) await script.load();
         const answer = await script.signature(format, facts);
-        if (answer.kind === "text") texts[format] = answer.text;
+        answers.set(format, answer);
         result = answerText(answer);
       } catch (error) {
         if (!(error instanceof ScriptError)) throw error;
@@ -133,7 +169,7 @@ async function ask(message: Leaving, loaded: LoadedScript, plan: SignaturePlan):
   } finally {
     script.close();
   }
-  return texts;
+  return answers;
 }
 
 function answerText(answer: SignatureAnswer): string {

@@ -30,6 +30,8 @@ export interface ServedOptions extends Pick<ServiceOptions, "scripts" | "config"
   readonly sink?: SinkOptions;
   /** postlua is shown mail that did not come by SMTP, too. */
   readonly internal?: boolean;
+  /** What has to be there before both start. */
+  readonly before?: (parts: Pick<Served, "postfix" | "postlua">) => Promise<void>;
 }
 
 /** As README.md tells admins. */
@@ -61,6 +63,7 @@ export class Served {
     try {
       const internal = options.internal === true ? shownInternal(postlua.milter) : {};
       await postfix.postconf({ smtpd_milters: postlua.milter, ...internal, ...options.mainCf });
+      await options.before?.(served);
       await Promise.all([postfix.start(), postlua.start()]);
     } catch (error) {
       await served[Symbol.asyncDispose]();

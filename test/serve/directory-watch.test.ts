@@ -27,7 +27,7 @@ async function watched(context: TestContext, times = TIMES): Promise<Watched> {
       calls++;
       events.dispatchEvent(new Event("changed"));
     },
-    times,
+    { times },
   );
   // The watch alone keeps no process alive; a test that waits must.
   const alive = setInterval(() => {}, 1_000);

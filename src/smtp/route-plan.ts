@@ -1,0 +1,167 @@
+/**
+ * From decisions about users to the recipients of a message. A recipient of the
+ * envelope is taken away only when one of its users has given the message away;
+ * whoever else it stood for is put back by name. Everything else stays.
+ *
+ * Nobody is reached twice by what is added. What is added is expanded again by
+ * the MTA: where that would bring back somebody who was taken away, the
+ * recipient stays as it was, with a warning. Knows neither Lua nor the store.
+ */
+
+/** Where mail for an address ends. */
+export interface Leaf {
+  readonly address: string;
+  /** The user whose mailbox it is. */
+  readonly user: string | undefined;
+}
+
+/** undefined: that cannot be told now, and is left to the MTA. */
+export type Expand = (address: string) => Promise<readonly Leaf[] | undefined>;
+
+export interface Recipient {
+  /** As it was typed. */
+  readonly address: string;
+  /** As after RCPT TO:<a>. */
+  readonly parameters: string;
+}
+
+export interface UserRoute {
+  readonly keep: boolean;
+  readonly targets: readonly string[];
+  /** Parameters of the recipient that led to the user. */
+  readonly parameters: string;
+}
+
+export interface RecipientPlan {
+  /** Of the recipients given, those that go. */
+  readonly removed: readonly Recipient[];
+  readonly added: readonly Recipient[];
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Users who give their mail to one another and to nobody else would lose it: they keep it, as if they had no
+ * forwarding. Whoever is a target of their own keeps a copy. @returns names of those whose mail went in a circle
+ */
+export async function breakCircles(routes: Map<string, UserRoute>, expand: Expand): Promise<string[]> {
+  const reaches = new Map<string, readonly string[] | "somebody else">();
+  for (const [user, route] of routes) {
+    const users: string[] = [];
+    let outside = false;
+    for (const target of route.targets) {
+      for (const leaf of (await expand(target)) ?? [undefined]) {
+        if (leaf?.user !== undefined && routes.has(leaf.user)) users.push(leaf.user);
+        else outside = true;
+      }
+    }
+    if (users.includes(user)) routes.set(user, { ...route, keep: true });
+    reaches.set(user, outside ? "somebody else" : users);
+  }
+  const delivered = new Set<string>();
+  for (let grown = true; grown; ) {
+    grown = false;
+    for (const [user, { keep }] of routes) {
+      const to = reaches.get(user) ?? [];
+      if (delivered.has(user)) continue;
+      if (keep || to === "somebody else" || to.some((other) => delivered.has(other))) {
+        delivered.add(user);
+        grown = true;
+      }
+    }
+  }
+  const circling = [...routes]
+    .filter(([user, { targets }]) => !delivered.has(user) && targets.length > 0)
+    .map(([user]) => user);
+  for (const user of circling) {
+    routes.set(user, { keep: true, targets: [], parameters: routes.get(user)?.parameters ?? "" });
+  }
+  return circling;
+}
+
+interface Candidate extends Recipient {
+  readonly leaves: readonly Leaf[];
+}
+
+export async function planRecipients(
+  recipients: readonly Recipient[],
+  routes: ReadonlyMap<string, UserRoute>,
+  expand: Expand,
+): Promise<RecipientPlan> {
+  const gone = (leaf: Leaf) => leaf.user !== undefined && routes.get(leaf.user)?.keep === false;
+  const reached = new Set<string>();
+  const removed: Recipient[] = [];
+  const added: Recipient[] = [];
+  const warnings: string[] = [];
+  const stays = ({ address }: Recipient, leaves: readonly Leaf[]) => {
+    reached.add(address.toLowerCase());
+    for (const leaf of leaves) reached.add(keyOf(leaf));
+  };
+  const add = ({ address, parameters, leaves }: Candidate) => {
+    if (reached.has(address.toLowerCase()) || leaves.every((leaf) => reached.has(keyOf(leaf)))) return;
+    added.push({ address, parameters });
+    stays({ address, parameters }, leaves);
+  };
+
+  const split: Candidate[] = [];
+  for (const recipient of recipients) {
+    const leaves = (await expand(recipient.address)) ?? [];
+    if (leaves.some(gone)) split.push({ ...recipient, leaves });
+    else stays(recipient, leaves);
+  }
+  const rest: Candidate[] = [];
+  for (const candidate of split) {
+    const members = await separate(
+      candidate,
+      candidate.leaves.filter((leaf) => !gone(leaf)),
+      gone,
+      expand,
+    );
+    if (typeof members === "string") {
+      warnings.push(`<${candidate.address}> stays as it is: ${members}`);
+      stays(candidate, candidate.leaves);
+    } else {
+      removed.push({ address: candidate.address, parameters: candidate.parameters });
+      rest.push(...members);
+    }
+  }
+  for (const member of rest) add(member);
+  for (const { targets, parameters } of routes.values()) {
+    for (const address of targets) {
+      const leaves = (await expand(address)) ?? [{ address, user: undefined }];
+      const wanted = leaves.filter((leaf) => !gone(leaf) && !reached.has(keyOf(leaf)));
+      const target = { address, parameters, leaves };
+      if (wanted.length === leaves.length) add(target);
+      if (wanted.length === leaves.length || wanted.length === 0) continue;
+      const members = await separate(target, wanted, gone, expand);
+      if (typeof members === "string") {
+        warnings.push(`<${address}> gets the message as a whole: ${members}`);
+        added.push({ address, parameters });
+        stays(target, leaves);
+      } else for (const member of members) add(member);
+    }
+  }
+  return { removed, added, warnings };
+}
+
+/** `members` of an address as recipients of their own, or why that cannot be. Those that lead to most come first. */
+async function separate(
+  { parameters }: Recipient,
+  members: readonly Leaf[],
+  gone: (leaf: Leaf) => boolean,
+  expand: Expand,
+): Promise<Candidate[] | string> {
+  const candidates: Candidate[] = [];
+  for (const { address } of members) {
+    if (!/^[^\s<>|/"][^\s<>]*@[^\s<>@]+$/.test(address)) return `"${address}" is no address of its own`;
+    const leaves = await expand(address);
+    if (leaves === undefined) return `<${address}> cannot be expanded`;
+    const back = leaves.find(gone);
+    if (back !== undefined) return `<${address}> would bring the mail back to ${back.user}`;
+    candidates.push({ address, parameters, leaves });
+  }
+  return candidates.sort((a, b) => b.leaves.length - a.leaves.length);
+}
+
+function keyOf({ address, user }: Leaf): string {
+  return user === undefined ? address.toLowerCase() : `\0${user}`;
+}
