@@ -202,7 +202,10 @@ async function compare(postfix: PrivatePostfix, { path, file }: Found): Promise<
   assert.equal(file.createTime, time("create_time") || file.arrivalTime, path);
   assert.equal(file.warnTime, time("warning_message_time"), path);
   assert.ok(file.headerComplete);
-  const [first = ""] = (await postfix.run("postcat", ["-b", path])).split("\n");
+  // Asked for the body alone, postcat takes the second half of a very long header line for its beginning.
+  const content = await postfix.run("postcat", ["-hb", path]);
+  assert.ok(content.startsWith(header), path);
+  const [first = ""] = content.slice(header.length).split("\n");
   const bytes = readFileSync(path, "latin1");
   const type = bytes[file.bodyOffset] ?? "";
   assert.ok("NLX".includes(type), `${path}: ${JSON.stringify(type)} at the body's offset ${file.bodyOffset}`);
