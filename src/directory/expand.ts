@@ -8,7 +8,7 @@
  * of this process. ~/.forward files, masquerading and automatic copies
  * (recipient_bcc_maps) are not looked at.
  */
-import { canonical, scan, splitAddress, splitExtension } from "./address.ts";
+import { canonical, quote, scan, splitAddress, splitExtension } from "./address.ts";
 import { cleanup } from "./cleanup.ts";
 import { type ExpandedAddress, type Expander, ExpansionError } from "./expander.ts";
 import { deliverLocally, IncludeFiles } from "./local-delivery.ts";
@@ -177,8 +177,8 @@ class Expansion {
   #local(destination: Destination, trail: readonly string[]): void {
     deliverLocally(this.#postfix, this.#lookup, this.#includes, destination, trail, {
       mailbox: (recipient) => this.#mailbox(recipient),
-      target: (name, recipient, target) => this.#row({ name, address: recipient, target }),
-      list: (name, recipient) => this.#list(name, recipient.toLowerCase()),
+      target: (name, recipient, target) => this.#row({ name, address: quote(recipient), target }),
+      list: (name, recipient) => this.#list(name, quote(recipient)),
       forward: (recipient, delivered) => this.#deliver(recipient, delivered),
       problem: (sentence) => this.#problems.push(sentence),
     });
@@ -187,11 +187,11 @@ class Expansion {
   #mailbox(recipient: string): void {
     const meaning = this.#meaning(recipient);
     const user = meaning?.kind === "user" ? meaning.user.name : undefined;
-    this.#row({ name: user ?? recipient, address: recipient, user });
+    this.#row({ name: user ?? quote(recipient), address: quote(recipient), user });
   }
 
   #away(recipient: string, forwarded: boolean): void {
-    this.#row({ name: recipient, address: recipient, remote: true, forwarded });
+    this.#row({ name: quote(recipient), address: quote(recipient), remote: true, forwarded });
   }
 
   #list(name: string, address: string): void {

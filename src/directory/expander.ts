@@ -6,7 +6,7 @@
 export interface ExpandedAddress {
   /** A local mailbox by its store name, else its address; a list by its name; anything else by its address. */
   readonly name: string;
-  /** The full address, lower case, that mail for this row goes to. */
+  /** The full address, lower case, that mail for this row goes to; quoted where SMTP wants it so. */
   readonly address: string;
   /** Name of the store's user whose mailbox it is; undefined for everything else. */
   readonly user: string | undefined;
