@@ -3,7 +3,7 @@
  * hold itself, also not by way of others: Postfix would defer its mail for
  * ever.
  */
-import { checkAddress, checkName, checkOwnAddress, nameKey } from "./names.ts";
+import { addressKey, checkAddress, checkName, checkOwnAddress, nameKey } from "./names.ts";
 import { type AddressMeaning, DirectoryError, type List } from "./store.ts";
 import {
   domainOf,
@@ -163,7 +163,7 @@ export function* removeList(name: string): Work<boolean> {
 }
 
 export function* lookup(given: string): Work<AddressMeaning | undefined> {
-  const address = given.toLowerCase();
+  const address = addressKey(given);
   const user = yield* first<UserRow>(
     `SELECT ${USER_COLUMNS} FROM users u
      WHERE u.id = (SELECT user_id FROM addresses WHERE address = $1) AND u.enabled = 1`,

@@ -18,9 +18,20 @@ const UNFIT_FOR_NAMES = /[\s\p{Cc}"'(),:;<>[\\\]/]/u;
 const UNFIT_FOR_LOCAL_PARTS = /[\s\p{Cc}"(),:;<>@[\\\]]/u;
 const DOMAIN = /^[\p{L}\p{N}](?:[\p{L}\p{M}\p{N}_.-]*[\p{L}\p{M}\p{N}])?$/u;
 
-/** The form in which names are compared: ASCII letters in lower case. */
+/** The form in which names are compared: ASCII letters in lower case; "" for what can be nobody's name. */
 export function nameKey(name: string): string {
+  if (!canBeKept(name)) return "";
   return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+}
+
+/** The same for addresses, which are kept in lower case. */
+export function addressKey(address: string): string {
+  return canBeKept(address) ? address.toLowerCase() : "";
+}
+
+/** PostgreSQL would fail already at being asked for anything else. */
+function canBeKept(text: string): boolean {
+  return text.isWellFormed() && !text.includes("\0");
 }
 
 /** A user's or list's name. @returns it as it is */

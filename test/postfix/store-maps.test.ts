@@ -4,7 +4,7 @@
  * store, and tells Postfix who has logged in.
  */
 import assert from "node:assert/strict";
-import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { installation } from "../../postfix/layout.ts";
 import { PrivatePostfix } from "../../postfix/private-instance.ts";
@@ -14,7 +14,6 @@ import { sqlitePath } from "../../src/config/database.ts";
 import { openStore } from "../../src/directory/open.ts";
 import type { Store } from "../../src/directory/store.ts";
 import { type Backend, onBoth, postgresServer, type StoreConfig } from "../directory/backends.ts";
-import { postfixTest } from "./harness.ts";
 
 const MAPS = join(import.meta.dirname, "../../postfix/maps");
 const NOBODY = 65_534;
