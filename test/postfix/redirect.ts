@@ -23,6 +23,8 @@ export interface RoutedOptions extends Partial<ServedOptions> {
   readonly lists?: Readonly<Record<string, readonly string[]>>;
   /** Further virtual aliases, as lines of a table. */
   readonly aliases?: string;
+  /** What else the store is to have. */
+  readonly prepare?: (store: Store) => Promise<void>;
 }
 
 export interface Mail {
@@ -31,6 +33,8 @@ export interface Mail {
   readonly header?: string;
   /** Of the body, bytes. */
   readonly size?: number;
+  /** Default: one of its own, which tells the message from others. */
+  readonly subject?: string;
 }
 
 export class Routed implements AsyncDisposable {
@@ -43,19 +47,30 @@ export class Routed implements AsyncDisposable {
     this.store = store;
   }
 
-  static async start({ people, lists = {}, aliases = "", ...options }: RoutedOptions): Promise<Routed> {
+  static async start({
+    people,
+    lists = {},
+    aliases = "",
+    prepare: more = async () => {},
+    ...options
+  }: RoutedOptions): Promise<Routed> {
     const served = await Served.start({
       scripts: {},
       ...options,
-      before: (parts) => prepare(parts, { people, lists, aliases }),
+      before: (parts) => prepare(parts, { people, lists, aliases, prepare: more }),
     });
     const store = await openStore(storeConfig({ database: `sqlite:${served.postlua.store}` }));
     return new Routed(served, store);
   }
 
   /** Sends one message. @returns the reply to its end, and who got it, sorted; those of refused mail: none */
-  async send({ from = "friend@elsewhere.test", to, header = "", size = 10 }: Mail): Promise<Sent> {
-    const subject = `m${++this.#count}`;
+  async send({
+    from = "friend@elsewhere.test",
+    to,
+    header = "",
+    size = 10,
+    subject = `m${++this.#count}`,
+  }: Mail): Promise<Sent> {
     const { client } = await SmtpClient.connect({ port: this.served.postfix.port });
     await client.command("EHLO client.test");
     await client.command(`MAIL FROM:<${from}>`);
@@ -66,7 +81,9 @@ export class Routed implements AsyncDisposable {
     }
     await client.command("DATA");
     const body = `${"x".repeat(70)}\r\n`.repeat(Math.ceil(size / 72)).slice(0, Math.max(size - 2, 0));
-    const { text } = await client.message(`Subject: ${subject}\r\n${header}\r\n${body}\r\n`);
+    const { text } = await client.message(
+      `${subject === "" ? "" : `Subject: ${subject}\r\n`}${header}\r\n${body}\r\n`,
+    );
     await client.command("QUIT");
     if (!text.startsWith("250")) return { reply: text, to: [], messages: [] };
     await this.served.postfix.settled();
@@ -92,7 +109,12 @@ type Prepare = NonNullable<ServedOptions["before"]>;
 
 async function prepare(
   { postfix, postlua }: Parameters<Prepare>[0],
-  { people, lists, aliases }: Required<Pick<RoutedOptions, "people" | "lists" | "aliases">>,
+  {
+    people,
+    lists,
+    aliases,
+    prepare: more,
+  }: Required<Pick<RoutedOptions, "people" | "lists" | "aliases" | "prepare">>,
 ): Promise<void> {
   const store = await openStore(storeConfig({ database: `sqlite:${postlua.store}`, group: "postfix" }));
   for (const [name, { addresses = [`${name}@users.test`], settings = {}, script }] of Object.entries(
@@ -110,6 +132,7 @@ async function prepare(
   for (const [name, members] of Object.entries(lists)) {
     await store.addList({ name, address: `${name}@users.test`, members });
   }
+  await more(store);
   await store.close();
   const map = (name: string) => {
     const text = readFileSync(join(MAPS, `${name}.sqlite.cf`), "utf8");
