@@ -9,7 +9,7 @@
  * more before it is called gone. maildrop is not looked at (not yet Postfix's),
  * nor is corrupt (not any more).
  */
-import { type Dirent, lstatSync, readdirSync, type Stats } from "node:fs";
+import { lstatSync, readdirSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import {
   entryOf,
@@ -22,7 +22,7 @@ import {
 } from "./queue-file.ts";
 import { isQueueId, placesInQueue } from "./queue-id.ts";
 
-/** Queues whose mail this program knows of, in the order of a message's way: whoever moves on during a scan is met twice rather than never. */
+/** Queues whose mail this program knows of, in the order of a message's way. */
 export const QUEUES = ["incoming", "active", "deferred", "hold"] as const;
 export type QueueName = (typeof QUEUES)[number];
 
@@ -96,6 +96,8 @@ export class QueueScanner {
   readonly #directory: string;
   readonly #hashed: ReadonlySet<string>;
   readonly #known = new Map<string, Known>();
+  /** Subdirectories deep that queues were found to be. */
+  readonly #depths = new Set([0, 1]);
   #scan = 0;
   #running: Promise<unknown> = Promise.resolve();
 
@@ -132,12 +134,15 @@ export class QueueScanner {
     return undefined;
   }
 
-  /** Where a message lies now; undefined when it is in none of the queues, also at a second look. */
+  /**
+   * Where a message lies now; undefined when it is in none of the queues. A message that moves on between two looks
+   * can be missed, so that several rounds must miss it.
+   */
   locate(id: string): { readonly queue: QueueName; readonly path: string; readonly stat: Stats } | undefined {
     if (!isQueueId(id)) return undefined;
-    for (let look = 0; look < LOOKS; look++) {
+    for (let look = 1; look <= LOOKS; look++) {
       for (const queue of QUEUES) {
-        for (const place of this.#places(id, queue)) {
+        for (const place of this.#places(id, queue, look === LOOKS)) {
           const path = `${queue}/${place}`;
           const stat = this.#stat(path);
           if (stat !== undefined) return { queue, path, stat };
@@ -166,10 +171,10 @@ export class QueueScanner {
     };
     let sliceEnd = performance.now() + SLICE_MS;
     const batch = options.batch ?? 200;
-    const take = (id: string, queue: QueueName, path: string): void => {
+    const take = (id: string, queue: QueueName, path: string): boolean => {
       try {
         const result = this.#look(id, queue, path, scan, options);
-        if (result === undefined) return;
+        if (result === undefined) return false;
         unreadable.delete(id);
         if ("entry" in result) moved.push(result);
         else found.push(result);
@@ -179,6 +184,14 @@ export class QueueScanner {
         unreadable.set(id, { id, queue, problem: (error as Error).message });
         this.#known.delete(id);
       }
+      return true;
+    };
+    // What is not where it was a moment ago has moved, or is gone.
+    const follow = (id: string): void => {
+      for (let at = this.locate(id); at !== undefined; at = this.locate(id)) {
+        if (take(id, at.queue, at.path) || this.#known.get(id)?.scan === scan) return;
+        if (!isComplete(at.stat)) return;
+      }
     };
     const pause = async (): Promise<void> => {
       if (found.length + moved.length >= batch) await deliver();
@@ -186,19 +199,14 @@ export class QueueScanner {
       await new Promise(setImmediate);
       sliceEnd = performance.now() + SLICE_MS;
     };
-    for (const queue of QUEUES) {
-      for (const [directory, names] of this.#walk(queue, "", 0)) {
-        for (const id of names) {
-          take(id, queue, `${directory}${id}`);
-          await pause();
-        }
-      }
+    for (const [id, at] of this.#list()) {
+      if (!take(id, at.queue, at.path) && this.#known.get(id)?.scan !== scan) follow(id);
+      await pause();
     }
     const gone: string[] = [];
     for (const [id, known] of this.#known) {
       if (known.scan === scan) continue;
-      const at = this.locate(id);
-      if (at !== undefined) take(id, at.queue, at.path);
+      follow(id);
       if (this.#known.get(id)?.scan !== scan && !unreadable.has(id)) {
         gone.push(id);
         this.#known.delete(id);
@@ -245,29 +253,43 @@ export class QueueScanner {
     return { entry: entryOf(id, stat), queue, path: absolute, file };
   }
 
-  /** Directories of a queue, hashed or not, whatever hash_queue_names and hash_queue_depth say now or said before. */
-  *#walk(queue: QueueName, below: string, depth: number): Generator<[directory: string, ids: string[]]> {
-    const directory = `${queue}/${below}`;
-    let entries: Dirent[];
-    try {
-      entries = readdirSync(join(this.#directory, directory), { withFileTypes: true });
-    } catch (error) {
-      // A subdirectory may go; the queue itself is always there.
-      if (depth > 0 && (error as NodeJS.ErrnoException).code === "ENOENT") return;
-      throw error;
+  /**
+   * Every ID with the last place where it was seen. Mail goes from deferred/ to active/ and back, or by way of
+   * incoming/: deferred/ is listed before and after the others, so that whoever was in none of the lists must have
+   * moved twice within them.
+   */
+  #list(): Map<string, { readonly queue: QueueName; readonly path: string }> {
+    const all = new Map<string, { readonly queue: QueueName; readonly path: string }>();
+    for (const queue of ["deferred", "hold", "incoming", "active", "deferred", "hold"] as const) {
+      this.#walk(queue, "", 0, (id, path) => all.set(id, { queue, path }));
     }
-    const ids: string[] = [];
-    for (const entry of entries) {
-      if (isQueueId(entry.name)) ids.push(entry.name);
-      else if (entry.isDirectory() && HASH_DIRECTORY.test(entry.name) && depth < DEEPEST) {
-        yield* this.#walk(queue, `${below}${entry.name}/`, depth + 1);
-      }
-    }
-    yield [directory, ids];
+    return all;
   }
 
-  #places(id: string, queue: QueueName): readonly string[] {
-    const places = placesInQueue(id);
+  /** All of a queue, hashed or not, whatever hash_queue_names and hash_queue_depth say now or said before. */
+  #walk(queue: QueueName, below: string, depth: number, see: (id: string, path: string) => void): void {
+    const directory = `${queue}/${below}`;
+    let names: string[];
+    try {
+      names = readdirSync(join(this.#directory, directory));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // A subdirectory may go, and may be none; the queue itself is always there.
+      if (depth > 0 && (code === "ENOENT" || code === "ENOTDIR")) return;
+      throw error;
+    }
+    if (depth > 0) this.#depths.add(depth);
+    for (const name of names) {
+      if (isQueueId(name)) see(name, `${directory}${name}`);
+      else if (HASH_DIRECTORY.test(name) && depth < DEEPEST) {
+        this.#walk(queue, `${below}${name}/`, depth + 1, see);
+      }
+    }
+  }
+
+  /** Where to look, likeliest first; with `all`, also at depths of hashing that no queue had when it was listed. */
+  #places(id: string, queue: QueueName, all: boolean): readonly string[] {
+    const places = placesInQueue(id).filter((place) => all || this.#depths.has(place.split("/").length - 1));
     return this.#hashed.has(queue) ? places : [id, ...places.filter((place) => place !== id)];
   }
 
@@ -281,4 +303,4 @@ export class QueueScanner {
   }
 }
 
-const LOOKS = 2;
+const LOOKS = 4;
