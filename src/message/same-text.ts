@@ -4,6 +4,7 @@
  * they quote. It counts only where it begins a line and ends one.
  */
 import { HtmlText } from "./html-text.ts";
+import type { Steps } from "./steps.ts";
 
 /** Shorter words are in too many texts to tell anything. */
 const MIN_WORD = 3;
@@ -29,10 +30,11 @@ export class SameText {
   }
 
   /** Reads all of `pieces`, a text cut anywhere. False means that it is not there, true that carried() has to look. */
-  maybeCarried(pieces: Iterable<string>): boolean {
+  *maybeCarried(pieces: Iterable<string>): Steps<boolean> {
     let found = this.#word === "";
     let tail = "";
     for (const piece of pieces) {
+      yield;
       if (found) continue;
       const text = tail + piece;
       found = text.includes(this.#word);
@@ -41,10 +43,11 @@ export class SameText {
     return found;
   }
 
-  carried(pieces: Iterable<string>): boolean {
+  *carried(pieces: Iterable<string>): Steps<boolean> {
     // Line ends on both sides stand for the beginning and the end of the text.
     let text = "\n";
     for (const piece of plain(pieces, this.#html)) {
+      yield;
       text = collapse(text + piece);
       if (this.#in(text)) return true;
       text = text.slice(-this.#wanted.length - 2);

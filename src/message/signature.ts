@@ -19,6 +19,7 @@ import { changedBlock, type HeaderChange, headerEdits } from "./part-header.ts";
 import { SameText } from "./same-text.ts";
 import { htmlInsertion, type Insertion, plainInsertion } from "./signature-insertion.ts";
 import type { SignaturePosition } from "./signature-place.ts";
+import { atOnce, type Steps } from "./steps.ts";
 import { type TextPart, type TextSource, textPart } from "./text-part.ts";
 import { recoded } from "./text-recode.ts";
 import { survey, type TextSurvey } from "./text-survey.ts";
@@ -77,26 +78,37 @@ export function insertSignature(
   signatures: SignatureTexts,
   options: SignatureOptions,
 ): SignatureResult {
+  return atOnce(insertionSteps(source, plan, signatures, options));
+}
+
+/** The same, step by step; the source stays as it is meanwhile. */
+export function* insertionSteps(
+  source: TextSource,
+  plan: SignaturePlan,
+  signatures: SignatureTexts,
+  options: SignatureOptions,
+): Steps<SignatureResult> {
   const left = [...plan.left];
   const whole = (why: string): SignatureResult => ({ edits: [], changed: [], left: [{ path: "", why }] });
   const changes: TextChange[] = [];
   for (const text of plan.texts) {
     const signature = readable(signatures[formatOf(text)]);
     if (signature.trim() === "") continue;
-    const seen = survey(text, options.position);
+    const seen = yield* survey(text, options.position);
     if (seen.armoured) return whole("the message is signed or encrypted (OpenPGP in its text)");
-    const change = changeOf(text, seen, signature);
+    const change = yield* changeOf(text, seen, signature);
     if ("why" in change) left.push({ path: text.part.path, why: change.why });
     else changes.push(change);
   }
   if (changes.length === 0) return { edits: [], changed: [], left };
-  const pieces = [
-    ...spliced(
-      source,
-      changes.flatMap(({ splices }) => splices),
-    ),
-  ];
-  const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const splices = changes.flatMap((change) => change.splices);
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  for (const piece of spliced(source, splices)) {
+    pieces.push(piece);
+    bytes += piece.length;
+    yield;
+  }
   if (options.maxBytes > 0 && source.bodyStart + bytes > options.maxBytes) {
     return whole("the message would become too large");
   }
@@ -135,13 +147,13 @@ function readable(byteString: string): string {
   return text.replace(/\r\n?/g, "\n").replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, "");
 }
 
-function changeOf(text: TextPart, seen: TextSurvey, signature: string): TextChange | { why: string } {
+function* changeOf(text: TextPart, seen: TextSurvey, signature: string): Steps<TextChange | { why: string }> {
   const { part, charset } = text;
   const insertion = (text.html ? htmlInsertion : plainInsertion)(text, seen, signature);
   const undeclared = charset.name === "" && seen.eightBit;
   if (insertion.bytes === undefined && undeclared) return { why: "it has 8-bit text that names no charset" };
   try {
-    if (carries(text, seen, signature, insertion)) return { why: "it carries the signature already" };
+    if (yield* carries(text, seen, signature, insertion)) return { why: "it carries the signature already" };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ERR_ENCODING_INVALID_ENCODED_DATA") throw error;
     return { why: `it is not valid ${charset.name}` };
@@ -151,16 +163,16 @@ function changeOf(text: TextPart, seen: TextSurvey, signature: string): TextChan
     const splices = [{ start: at, end: at, bytes: [insertion.bytes] }];
     return { path: part.path, how: "", splices, headers: [] };
   }
-  return rewritten(text, seen, insertion);
+  return yield* rewritten(text, seen, insertion);
 }
 
 /** @throws TypeError of the decoder's where the text is none of its charset */
-function carries(text: TextPart, seen: TextSurvey, signature: string, insertion: Insertion): boolean {
+function* carries(text: TextPart, seen: TextSurvey, signature: string, insertion: Insertion): Steps<boolean> {
   const same = new SameText(signature, text.html);
   const read = () => text.charset.decode(text.bytes());
   // Also reads the text to its end, which finds bytes that are none of its charset.
-  const maybe = same.maybeCarried(read());
-  if (same.comparable && maybe && same.carried(read())) return true;
+  const maybe = yield* same.maybeCarried(read());
+  if (same.comparable && maybe && (yield* same.carried(read()))) return true;
   const literal = insertion.bytes?.toString("latin1").trim();
   if (literal === undefined || (same.comparable && !text.html)) return false;
   // A picture says nothing, and broken HTML may hide what stands just where it would go.
@@ -170,6 +182,7 @@ function carries(text: TextPart, seen: TextSurvey, signature: string, insertion:
   for (const piece of range(text.bytes(), from, to)) {
     const bytes = tail + piece.toString("latin1");
     if (bytes.includes(literal)) return true;
+    yield;
     tail = bytes.slice(-literal.length);
   }
   return false;
@@ -191,10 +204,14 @@ function fits(text: TextPart, seen: TextSurvey, bytes: Buffer): boolean {
     });
 }
 
-function rewritten(text: TextPart, seen: TextSurvey, insertion: Insertion): TextChange | { why: string } {
+function* rewritten(
+  text: TextPart,
+  seen: TextSurvey,
+  insertion: Insertion,
+): Steps<TextChange | { why: string }> {
   const { part, headers } = text;
   const switches = insertion.bytes === undefined;
-  const { encoding, pieces } = recoded(
+  const { encoding, pieces } = yield* recoded(
     text,
     seen,
     insertion.bytes ?? UTF_8.encode(insertion.text)!,

@@ -1,6 +1,7 @@
 /** What has to be known of a text before something is put into it, in one pass over its decoded bytes. */
 import { isAscii } from "node:buffer";
 import { type Place, placeFinder, type SignaturePosition } from "./signature-place.ts";
+import type { Steps } from "./steps.ts";
 import type { TextPart } from "./text-part.ts";
 
 export interface TextSurvey {
@@ -16,7 +17,7 @@ export interface TextSurvey {
 const ARMOUR = ["-----BEGIN PGP MESSAGE-----", "-----BEGIN PGP SIGNED MESSAGE-----"];
 const LONGEST = 40;
 
-export function survey(text: TextPart, position: SignaturePosition): TextSurvey {
+export function* survey(text: TextPart, position: SignaturePosition): Steps<TextSurvey> {
   const finder = placeFinder(text.html, position);
   // Quoted armour, behind a quote mark, is nobody's signature. In HTML marks are tags.
   const armour = text.html ? ARMOUR : ARMOUR.map((line) => `\n${line}`);
@@ -35,6 +36,7 @@ export function survey(text: TextPart, position: SignaturePosition): TextSurvey 
       if (end >= 0) lineEnd = before === 0x0d ? "\r\n" : "\n";
     }
     tail = (tail + piece.toString("latin1", Math.max(0, piece.length - LONGEST))).slice(-LONGEST);
+    yield;
   }
   return { place: finder.place(), eightBit, lineEnd: lineEnd ?? "\r\n", armoured };
 }

@@ -7,12 +7,13 @@ import type { MessageContext, OpenMessage } from "../helpers/message.ts";
 import { type Attachment, attachmentSteps } from "../message/attachment.ts";
 import type { Edit } from "../message/edit.ts";
 import { decodedSubject } from "../message/header-text.ts";
-import { type MimePart, structureSteps } from "../message/mime.ts";
+import type { MimePart } from "../message/mime.ts";
 import { topLines } from "../message/modifiers.ts";
 import { MessageReader } from "../message/reader.ts";
 import { saveAttachment } from "../message/save.ts";
 import { inTurns } from "../message/steps.ts";
 import type { MessageStore } from "../message/store.ts";
+import { structureOf } from "../message/structure-of.ts";
 import { messageArguments } from "../scripts/message-arguments.ts";
 import type { SmtpScript } from "../scripts/smtpsvr.ts";
 import { type ActionOutcome, carryOut } from "./actions.ts";
@@ -37,7 +38,7 @@ export async function processMessage(
   let results = "";
   const asked = script?.has("ProcessMessage") === true;
   if (script !== undefined && asked) {
-    const { parts, complete } = await inTurns(structureSteps(store));
+    const { parts, complete } = await structureOf(store);
     if (!complete) decisions.warn(name, "ProcessMessage", "the message has more MIME parts than are listed");
     const attached = await inTurns(attachmentSteps(store, parts));
     context.message = openMessage(services, store, parts, attached, (problem) =>

@@ -7,15 +7,16 @@ import { StoreUnavailable } from "../directory/store.ts";
 import { ScriptError } from "../lua/errors.ts";
 import type { Edit } from "../message/edit.ts";
 import { decodedSubject } from "../message/header-text.ts";
-import { structure } from "../message/mime.ts";
 import {
-  insertSignature,
+  insertionSteps,
   planSignature,
   type SignatureFormat,
   type SignaturePlan,
   type SignatureResult,
 } from "../message/signature.ts";
+import { inTurns } from "../message/steps.ts";
 import type { MessageStore } from "../message/store.ts";
+import { structureOf } from "../message/structure-of.ts";
 import { SIGNATURE_FILE } from "../scripts/callbacks.ts";
 import type { LoadedScript } from "../scripts/loader.ts";
 import { type SignatureAnswer, type SignatureFacts, SignatureScript } from "../scripts/signature.ts";
@@ -85,7 +86,7 @@ async function sign(message: Leaving, loaded: LoadedScript | undefined): Promise
     conclude("none", `ProcessMessage has changed ${changed.name}`);
     return [];
   }
-  const plan = planSignature(store, structure(store));
+  const plan = planSignature(store, await structureOf(store));
   if (plan.formats.length === 0) {
     conclude("none", reasons(plan));
     return [];
@@ -105,10 +106,12 @@ async function sign(message: Leaving, loaded: LoadedScript | undefined): Promise
   if (texts.PLAIN === "" && texts.HTML === "") return [];
   const room = ROOM_BYTES + ROOM_BYTES_A_RECIPIENT * envelope.recipients.length + store.size * ROOM_SHARE;
   const limit = services.maxMessageSize;
-  const result = insertSignature(store, plan, texts, {
-    position: services.signature.position,
-    maxBytes: limit === 0 ? 0 : Math.max(1, limit - room),
-  });
+  const result = await inTurns(
+    insertionSteps(store, plan, texts, {
+      position: services.signature.position,
+      maxBytes: limit === 0 ? 0 : Math.max(1, limit - room),
+    }),
+  );
   const into = result.changed.map(({ path, how }) => (how === "" ? path : `${path} (now ${how})`));
   conclude(into.length === 0 ? "none" : `put into ${into.join(", ")}`, reasons(result));
   return result.edits;
