@@ -22,6 +22,10 @@ export interface ServiceOptions {
   readonly scripts: string | Readonly<Record<string, string>>;
   /** Further lines of postlua.toml: keys first, then tables other than [postfix], [control] and [milter]. */
   readonly config?: string;
+  /** Further lines of [policy]. */
+  readonly policyConfig?: string;
+  /** The doors it opens; default the milter alone. */
+  readonly doors?: readonly ("milter" | "policy")[];
   /** Default 1. */
   readonly workers?: number;
   /** Further environment. */
@@ -48,6 +52,8 @@ const POLL_MS = 5;
 export class PostluaService {
   /** For smtpd_milters. */
   readonly milter: string;
+  /** For check_policy_service. */
+  readonly policy: string;
   readonly lines: LogLine[] = [];
   readonly #options: ServiceOptions;
   readonly #directory: string;
@@ -61,6 +67,7 @@ export class PostluaService {
     this.#options = options;
     this.#directory = join(options.scratch.path, "postlua");
     this.milter = `unix:${this.#path("milter.sock")}`;
+    this.policy = `unix:${this.#path("policy.sock")}`;
     for (const name of ["", "scripts", "data", "log", "data/saved", "store"]) {
       mkdirSync(this.#path(name), { recursive: true });
     }
@@ -213,16 +220,26 @@ database = "sqlite:${this.store}"
 group = "postfix"
 
 [milter]
-listen = ["${this.milter}"]
+listen = ${this.#address("milter", this.milter)}
 socket_mode = "0666"
+${this.#opens("policy") ? `[policy]\nlisten = ["${this.policy}"]\nsocket_mode = "0666"\n${this.#options.policyConfig ?? ""}` : ""}
 `;
   }
 
+  #opens(door: "milter" | "policy"): boolean {
+    return (this.#options.doors ?? ["milter"]).includes(door);
+  }
+
+  #address(door: "milter" | "policy", address: string): string {
+    return this.#opens(door) ? `["${address}"]` : "[]";
+  }
+
   #isReady(): boolean {
-    return (
-      this.lines.slice(this.#linesBefore).some(({ event }) => event === "ready") &&
-      statSync(this.#path("milter.sock")).isSocket()
-    );
+    return this.lines.slice(this.#linesBefore).some(({ event }) => event === "ready") && this.#isOpen();
+  }
+
+  #isOpen(): boolean {
+    return statSync(this.#path(this.#opens("milter") ? "milter.sock" : "policy.sock")).isSocket();
   }
 
   #listen(stream: Readable | null): void {

@@ -115,7 +115,6 @@ export const CONFIG = z.strictObject({
     .strictObject({
       listen: z
         .array(listenAddress)
-        .min(1, "needs at least one address")
         .default(["unix:/run/postlua/milter.sock"])
         .describe("addresses that smtpd_milters connects to"),
       socket_mode: z
@@ -129,6 +128,26 @@ export const CONFIG = z.strictObject({
     })
     .prefault({})
     .describe("the milter listener"),
+  policy: z
+    .strictObject({
+      listen: z
+        .array(listenAddress)
+        .default([])
+        .describe("addresses that check_policy_service connects to; with none there is no policy service"),
+      socket_mode: z
+        .string()
+        .regex(/^0?[0-7]{3}$/, 'must be an octal mode such as "0660"')
+        .default("0660")
+        .describe("mode of its unix sockets"),
+      socket_group: z.string().optional().describe("group of its unix sockets; default: unchanged"),
+      idle_timeout_s: positive("seconds without a request after which a policy connection is closed", 1_500),
+      session_timeout_s: positive(
+        "seconds without a request after which a session without a milter ends",
+        600,
+      ),
+    })
+    .prefault({})
+    .describe("the policy service"),
   control: z
     .strictObject({
       socket: directory("unix socket that `postlua status` and `postlua reload` talk to; mode 0600").default(

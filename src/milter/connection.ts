@@ -21,6 +21,8 @@ export interface ConnectionOptions extends DecoderOptions {
   readonly id?: string;
   /** Bytes of the stream that were read before. */
   readonly head?: Uint8Array;
+  /** The negotiation in `head` was answered by whoever read it, as the filter would have done. */
+  readonly negotiated?: boolean;
   /** Told of everything that goes wrong; default nobody. */
   readonly onProblem?: OnProblem;
   /** Reply when the filter fails: it threw, or answered what cannot be sent. Default tempfail. */
@@ -84,6 +86,7 @@ export class MilterConnection {
         onFailure: options.onFailure ?? TEMPFAIL,
         progressMs: options.progressMs ?? PROGRESS_MS,
         progress: options.progress ?? "always",
+        negotiated: options.negotiated ?? false,
       },
       { write: (packet) => this.#out.push(packet), flush: () => this.#flush() },
     );

@@ -10,7 +10,7 @@ import type { MilterFilter, Transport } from "./filter.ts";
 import { type ListenerOptions, SocketListener } from "./listener.ts";
 
 export interface ServerOptions
-  extends Omit<ConnectionOptions, "id" | "head">,
+  extends Omit<ConnectionOptions, "id" | "head" | "negotiated">,
     Pick<ListenerOptions, "mode" | "group" | "backlog"> {
   /** Connections at a time; further ones are closed at once, which the MTA answers with its default action. Default: no limit. */
   readonly maxConnections?: number;

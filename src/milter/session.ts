@@ -32,6 +32,8 @@ export interface SessionOptions {
   readonly onFailure: MilterReply;
   readonly progressMs: number;
   readonly progress: "always" | "endOfMessage";
+  /** The MTA has had the answer to the negotiation from somebody else. */
+  readonly negotiated?: boolean;
 }
 
 /** A command that takes a reply. */
@@ -140,7 +142,7 @@ export class MilterSession {
     this.#wanted = new Set(needs.events);
     this.#order.negotiated(agreement.steps);
     this.#handler = this.#open(agreement);
-    this.#sink.write(encodeAgreement(agreement));
+    if (this.#options.negotiated !== true) this.#sink.write(encodeAgreement(agreement));
   }
 
   #open(agreement: Agreement): MilterHandler {

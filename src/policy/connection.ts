@@ -27,8 +27,8 @@ const IDLE_MS = 1_500_000;
 const LINGER_MS = 2_000;
 
 export class PolicyConnection {
-  /** Resolves when the socket is closed. */
-  readonly closed: Promise<void>;
+  /** Resolves when the socket is closed: by whom, as far as it began. */
+  readonly closed: Promise<"peer" | "own">;
   readonly #socket: Duplex;
   readonly #options: PolicyConnectionOptions;
   readonly #decoder: RequestDecoder;
@@ -41,6 +41,7 @@ export class PolicyConnection {
   #peerEnded = false;
   #stopping = false;
   #ended = false;
+  #closedBy: "peer" | "own" = "peer";
 
   constructor(socket: Duplex, options: PolicyConnectionOptions) {
     this.#socket = socket;
@@ -51,7 +52,7 @@ export class PolicyConnection {
       socket.once("close", () => {
         this.#ended = true;
         clearTimeout(this.#idle);
-        resolve();
+        resolve(this.#closedBy);
       });
     });
     socket.on("data", (chunk: Buffer) => this.#receive(chunk));
@@ -70,7 +71,7 @@ export class PolicyConnection {
   }
 
   /** Ends the connection as soon as no request waits for its answer. */
-  stop(): Promise<void> {
+  stop(): Promise<"peer" | "own"> {
     this.#stopping = true;
     this.#run();
     return this.closed;
@@ -173,6 +174,7 @@ export class PolicyConnection {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#closedBy = this.#peerEnded ? "peer" : "own";
     clearTimeout(this.#idle);
     this.#socket.end(() => this.#socket.destroy());
     // Whoever does not read would keep it open.

@@ -65,6 +65,12 @@ export const SMTPSVR: Readonly<Record<string, CallbackDeclaration>> = {
     ["result string", "parameters"],
     NO_POSITIVE,
   ),
+  DoRoute: declare(
+    "verdict",
+    ["sender", "recipient", "size", "attributes"],
+    ["action"],
+    "an extra of ours, called through the policy service alone (policy.listen)",
+  ),
   DoDATAStart: declare("verdict", ["recipients"], ["result string", "header lines"], NO_POSITIVE),
   DoUnrecognised: declare(
     "verdict",

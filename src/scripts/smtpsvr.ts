@@ -202,6 +202,17 @@ export class SmtpScript {
     };
   }
 
+  /** @returns a policy action as text, "" for none */
+  async route(
+    sender: string,
+    recipient: string,
+    size: number,
+    attributes: ReadonlyMap<string, string>,
+  ): Promise<string> {
+    const [action] = await this.#call("DoRoute", [sender, recipient, size, attributes]);
+    return textResult(action, this.#origin("DoRoute"), "its action");
+  }
+
   close(): void {
     this.#env.close();
   }

@@ -1,7 +1,8 @@
 /** What primary and workers say to each other, as JSON. Sockets travel with "connection"; texts are byte strings. */
 import type { Config } from "../config/load.ts";
 import type { ScriptErrorDetails } from "../lua/errors.ts";
-import type { Transport } from "../milter/filter.ts";
+import type { FilterNeeds, Transport } from "../milter/filter.ts";
+import type { PolicyAnswer } from "../smtp/policy-answer.ts";
 
 /** Which protocol a connection speaks. */
 export type Door = "milter" | "socketmap";
@@ -55,10 +56,37 @@ export type ToWorker =
   /** Compile it, run its top level once, answer "tried". */
   | { readonly type: "try"; readonly candidate: ScriptCandidate }
   /** Acknowledged with "taken"; until then the primary keeps its own copy of the socket, and sends no other. */
-  | { readonly type: "connection"; readonly transport: Transport; readonly door: Door }
+  | {
+      readonly type: "connection";
+      readonly transport: Transport;
+      readonly door: Door;
+      readonly introduced?: Introduced;
+    }
+  /** The primary has let go of the introduced connection that was taken: it may be served. */
+  | { readonly type: "go" }
+  /** A request of Postfix's policy service: names and values in turn. Answered with "policyAnswer". */
+  | {
+      readonly type: "policy";
+      readonly number: number;
+      readonly key: string;
+      readonly attributes: readonly string[];
+    }
+  /** The client of a session is gone, unless something came of it after `number`. */
+  | { readonly type: "clientGone"; readonly key: string; readonly number: number }
   /** Answered with "pong" by a worker that is not stuck. */
   | { readonly type: "ping" }
   | { readonly type: "stop"; readonly timeoutMs: number };
+
+/** What the primary has read of a milter connection: everything up to CONNECT, the negotiation answered. */
+export interface Introduced {
+  /** The client, as policy requests name it; "" when it shares its session with none. */
+  readonly key: string;
+  readonly number: number;
+  /** The bytes, as a byte string. */
+  readonly head: string;
+  /** What the negotiation was answered with; undefined when it was not. */
+  readonly needs?: FilterNeeds;
+}
 
 /** A script's failure, for LUAERRORS.LOG and the status. */
 export interface ReportedError {
@@ -92,6 +120,11 @@ export type ToPrimary =
   | { readonly type: "ready" }
   | { readonly type: "taken" }
   | { readonly type: "pong" }
+  /** What this worker's sessions need of the MTA from now on. */
+  | { readonly type: "needs"; readonly needs: FilterNeeds }
+  | { readonly type: "policyAnswer"; readonly number: number; readonly answer: PolicyAnswer }
+  /** A shared session has ended; `number` is that of the last thing it had from the primary. */
+  | { readonly type: "sessionOver"; readonly key: string; readonly number: number }
   | { readonly type: "tried"; readonly callbacks: readonly string[]; readonly problem?: ScriptProblem }
   | { readonly type: "print"; readonly text: string }
   /** Asks for a user's own script, when the user's first mail comes. */

@@ -29,9 +29,11 @@ import type { MilterReply } from "../milter/reply.ts";
 import { ERRORS_FILE, SIGNATURE_FILE, SMTPSVR_FILE } from "../scripts/callbacks.ts";
 import { errorsCallback } from "../scripts/errors.ts";
 import type { ScriptState } from "../scripts/loader.ts";
+import type { Client } from "../smtp/client.ts";
 import { domainOf, isOutside } from "../smtp/outside.ts";
 import { usesBlockLists } from "../smtp/rbl.ts";
 import { SmtpSession } from "../smtp/session.ts";
+import { SharedSession } from "../smtp/shared-session.ts";
 import { type DoorServices, fieldBytes, milterReply, NO_ROOM, openStore, reportStore } from "./door.ts";
 import { InternalMail, type InternalWork, isInternal } from "./internal-mail.ts";
 
@@ -48,8 +50,22 @@ const ROUTING_EDITS = SMFIF_ADDRCPT | SMFIF_ADDRCPT_PAR | SMFIF_DELRCPT;
 
 const SIGNATURE_EDITS = SMFIF_CHGBODY | SMFIF_CHGHDRS | SMFIF_ADDHDRS;
 
+/** Where a connection's session may have been begun by the policy service. */
+export interface Meeting {
+  readonly session: (create: () => SharedSession) => SharedSession;
+  /** The session is over. */
+  readonly ended: (session: SharedSession) => void;
+  /** The connection is over, and its client may be there still. */
+  readonly kept: (session: SharedSession) => void;
+}
+
+export interface MilterDoor extends MilterFilter {
+  /** The same as open() for a connection whose session the policy service may know. */
+  openFor(context: MilterContext, meeting: Meeting | undefined): MilterHandler;
+}
+
 /** One for each set of scripts, which must be loaded: hands out a handler for each connection. */
-export function milterDoor(services: DoorServices): MilterFilter {
+export function milterDoor(services: DoorServices): MilterDoor {
   const { hasRules } = services;
   const notices = wantsNotices(services);
   const { transports, ownDomains } = services;
@@ -77,9 +93,12 @@ export function milterDoor(services: DoorServices): MilterFilter {
       defines(services.script(SMTPSVR_FILE), "ProcessMessage") ||
       defines(services.script(SIGNATURE_FILE), "GetSignature"),
   };
+  const open = (context: MilterContext, meeting?: Meeting) =>
+    chosenAtConnect(services, context, work, blockLists, meeting);
   return {
     needs: () => needs,
-    open: (context) => chosenAtConnect(services, context, work, blockLists),
+    open: (context) => open(context),
+    openFor: open,
   };
 }
 
@@ -96,12 +115,13 @@ function chosenAtConnect(
   context: MilterContext,
   work: InternalWork,
   blockLists: boolean,
+  meeting: Meeting | undefined,
 ): MilterHandler {
   const { notices, submissions } = work;
   let chosen: MilterHandler | undefined;
   const handler = () => {
     // Without notices the MTA was asked for nothing more anyway.
-    chosen ??= new SmtpMail(services, context, submissions || blockLists || !notices);
+    chosen ??= new SmtpMail(services, context, submissions || blockLists || !notices, meeting);
     return chosen;
   };
   return {
@@ -200,7 +220,7 @@ export function filterNeeds(
       (signs ? SIGNATURE_EDITS : 0) |
       (routing ? ROUTING_EDITS : 0),
     macros: {
-      connect: ["j", "{daemon_name}"],
+      connect: ["j", "{daemon_name}", "{daemon_port}"],
       helo: ["{tls_version}"],
       mail: ["{auth_authen}", "{tls_version}"],
       rcpt: ["i", "{rcpt_mailer}"],
@@ -217,7 +237,10 @@ class SmtpMail implements MilterHandler {
   readonly #goesOn: boolean;
   /** Whether the message under way is kept; asked once its recipients are known. */
   #keeps: boolean | undefined;
-  #session: SmtpSession | undefined;
+  readonly #meeting: Meeting | undefined;
+  #session: SharedSession | undefined;
+  /** The client as a whole was refused: Postfix closes the connection and keeps the reply. */
+  #refused = false;
   #store: MessageStore | undefined;
   /** The store is in use, even if the connection ends meanwhile. */
   #deciding = false;
@@ -225,26 +248,30 @@ class SmtpMail implements MilterHandler {
   #size = 0;
 
   /** `goesOn`: there is something to do after CONNECT. */
-  constructor(services: DoorServices, context: MilterContext, goesOn: boolean) {
+  constructor(services: DoorServices, context: MilterContext, goesOn: boolean, meeting?: Meeting) {
     this.#services = services;
     this.#context = context;
     this.#goesOn = goesOn;
+    this.#meeting = meeting;
   }
 
   async connect(event: ConnectEvent): Promise<MilterReply> {
     const { family, address, port, hostname } = event;
     const local = family === "unix" ? "127.0.0.1" : "unknown";
     const client = { address: address === "" || family === "unix" ? local : address, port, hostname };
-    this.#session = new SmtpSession(this.#services, client, this.#services.newSessionId());
+    const create = () => this.#newSession(client);
+    this.#session = this.#meeting?.session(create) ?? create();
     const reply = milterReply(await this.#session.start());
+    this.#refused = reply.kind !== "continue";
     return reply.kind === "continue" && !this.#goesOn ? { kind: "accept" } : reply;
   }
 
   async helo(name: string): Promise<MilterReply> {
     const session = this.#current();
     session.globals.TLSVersion = this.#context.macro("{tls_version}") ?? "";
-    // The milter protocol does not tell HELO from EHLO; nearly all clients say EHLO.
-    return milterReply(await session.helo(name, true));
+    const reply = milterReply(await session.helo(name));
+    this.#refused = reply.kind !== "continue";
+    return reply;
   }
 
   async mail(args: readonly string[]): Promise<MilterReply> {
@@ -311,17 +338,24 @@ class SmtpMail implements MilterHandler {
     this.#forgetMessage();
     const session = this.#session;
     if (session === undefined) return;
-    if (cause === "quit" || cause === "quitnc") await session.quit();
+    const quit = cause === "quit" || cause === "quitnc";
+    if (this.#meeting !== undefined && !quit && cause !== "stopped") {
+      session.milterGone(this.#refused);
+      this.#meeting.kept(session);
+      return;
+    }
+    this.#meeting?.ended(session);
+    if (quit) await session.quit();
     await session.end();
   }
 
+  #newSession(client: Client): SharedSession {
+    return new SharedSession(new SmtpSession(this.#services, client, this.#services.newSessionId()));
+  }
+
   /** The session; an MTA that leaves CONNECT out gets one for a client nobody knows. */
-  #current(): SmtpSession {
-    this.#session ??= new SmtpSession(
-      this.#services,
-      { address: "unknown", port: 0, hostname: "" },
-      this.#services.newSessionId(),
-    );
+  #current(): SharedSession {
+    this.#session ??= this.#newSession({ address: "unknown", port: 0, hostname: "" });
     return this.#session;
   }
 

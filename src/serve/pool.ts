@@ -12,7 +12,14 @@ import type { Socket } from "node:net";
 import type { Transport } from "../milter/filter.ts";
 import { Backoff } from "./backoff.ts";
 import type { Door, ToPrimary, ToWorker } from "./messages.ts";
-import { type Death, type ProcessSettings, type Waiting, WorkerProcess } from "./worker-process.ts";
+import type { Owners } from "./owners.ts";
+import {
+  type Death,
+  type Introduction,
+  type ProcessSettings,
+  type Waiting,
+  WorkerProcess,
+} from "./worker-process.ts";
 
 export interface PoolOptions {
   readonly workers: number;
@@ -25,6 +32,12 @@ export interface PoolOptions {
   readonly hear: (worker: WorkerProcess, message: ToPrimary) => void;
   /** A worker is gone; `restartMs` is when its successor starts, undefined when there will be none. */
   readonly died: (worker: WorkerProcess, death: Death, restartMs: number | undefined) => void;
+  /** A worker is gone; told before what it had not taken is given to others. */
+  readonly gone: (worker: WorkerProcess) => void;
+  /** A worker has begun to serve. */
+  readonly ready: () => void;
+  /** Which worker has a client's session already. */
+  readonly owners: Owners;
 }
 
 /** How often workers are looked at. */
@@ -86,7 +99,30 @@ export class WorkerPool {
     // Without a listener an error would end the process; the worker meets it, too.
     socket.on("error", () => {});
     this.#connections++;
-    this.#waiting.push({ socket, transport, door });
+    this.#give({ socket, transport, door });
+  }
+
+  /** The same for a milter connection that was read up to CONNECT: it goes where its client's session is. */
+  acceptIntroduced(socket: Socket, transport: Transport, introduction: Introduction): void {
+    this.#connections++;
+    this.#give({ socket, transport, door: "milter", introduction });
+  }
+
+  /** A worker that serves, the next in turn of those with the least `load`; undefined when there is none. */
+  serving(load: (worker: WorkerProcess) => number): WorkerProcess | undefined {
+    const serving = [...this.#workers].filter(({ ready, stopping }) => ready && !stopping);
+    if (serving.length === 0) return undefined;
+    const least = Math.min(...serving.map(load));
+    const idle = serving.filter((worker) => load(worker) === least);
+    return idle[this.#next++ % idle.length];
+  }
+
+  #give(connection: Waiting): void {
+    if (this.#stopping) {
+      connection.socket.destroy();
+      return;
+    }
+    this.#waiting.push(connection);
     this.#dispatch();
   }
 
@@ -135,15 +171,20 @@ export class WorkerPool {
         worker.asked = false;
         this.#dispatch();
         break;
-      case "taken":
+      case "taken": {
+        const introduced = worker.handed?.introduction !== undefined;
         worker.handed?.socket.destroy();
         worker.handed = undefined;
+        // While this process reads the socket, too, the worker must not have the MTA go on.
+        if (introduced) worker.tell({ type: "go" });
         this.#dispatch();
         break;
+      }
       case "ready":
         worker.ready = true;
         if (this.#stopping) this.#end(worker, 0);
         this.#firstReady();
+        this.#options.ready();
         this.#dispatch();
         break;
       default:
@@ -153,6 +194,7 @@ export class WorkerPool {
 
   #gone(worker: WorkerProcess, death: Death): void {
     this.#workers.delete(worker);
+    this.#options.gone(worker);
     const restartMs = this.#stopping ? undefined : this.#restart(worker);
     const { handed } = worker;
     worker.handed = undefined;
@@ -177,14 +219,33 @@ export class WorkerPool {
   }
 
   #dispatch(): void {
-    while (this.#waiting.length > 0) {
-      const worker = this.#free();
-      if (worker === undefined) return;
-      const connection = this.#waiting.shift() as Waiting;
-      worker.handed = connection;
-      const { socket, transport, door } = connection;
-      worker.tell({ type: "connection", transport, door }, socket);
+    for (let at = 0; at < this.#waiting.length; ) {
+      const connection = this.#waiting[at] as Waiting;
+      const owner = this.#ownerOf(connection);
+      const worker = owner === undefined ? this.#free() : isFree(owner) ? owner : undefined;
+      if (worker !== undefined) {
+        this.#waiting.splice(at, 1);
+        this.#handOver(connection, worker);
+      } else if (owner === undefined) return;
+      else at++;
     }
+  }
+
+  #ownerOf({ introduction }: Waiting): WorkerProcess | undefined {
+    const owner = introduction === undefined ? "none" : this.#options.owners.of(introduction.key);
+    return typeof owner === "string" || owner.stopping ? undefined : owner;
+  }
+
+  #handOver(connection: Waiting, worker: WorkerProcess): void {
+    const { socket, transport, door, introduction } = connection;
+    worker.handed = connection;
+    if (introduction === undefined) {
+      worker.tell({ type: "connection", transport, door }, socket);
+      return;
+    }
+    const { key } = introduction;
+    const number = key === "" ? 0 : this.#options.owners.hand(key, worker);
+    worker.tell({ type: "connection", transport, door, introduced: { ...introduction, number } }, socket);
   }
 
   /** The workers in turn. When those that could take a connection may be asleep, the first to answer gets it. */
@@ -194,7 +255,7 @@ export class WorkerPool {
     const idle: WorkerProcess[] = [];
     for (let n = 0; n < workers.length; n++) {
       const worker = workers[this.#next++ % workers.length] as WorkerProcess;
-      if (!worker.ready || worker.stopping || worker.handed !== undefined) continue;
+      if (!isFree(worker)) continue;
       if (worker.heardAt >= since && !worker.asked) return worker;
       idle.push(worker);
     }
@@ -205,4 +266,8 @@ export class WorkerPool {
     }
     return undefined;
   }
+}
+
+function isFree(worker: WorkerProcess): boolean {
+  return worker.ready && !worker.stopping && worker.handed === undefined;
 }

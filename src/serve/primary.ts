@@ -13,8 +13,11 @@ import { configChanges, withoutRestart } from "./config-changes.ts";
 import { ControlServer } from "./control.ts";
 import { DirectoryWatch } from "./directory-watch.ts";
 import { processLimits } from "./limits.ts";
-import { Listeners } from "./listeners.ts";
+import { Listeners, type ListenSettings } from "./listeners.ts";
 import type { Door, ToPrimary, ToWorker } from "./messages.ts";
+import { MilterFront } from "./milter-front.ts";
+import { Owners } from "./owners.ts";
+import { PolicyFront } from "./policy-front.ts";
 import { WorkerPool } from "./pool.ts";
 import { type Channels, countsAgainstScript, reportDeath } from "./reports.ts";
 import { ScriptKeeper } from "./script-keeper.ts";
@@ -24,6 +27,8 @@ import { Trial } from "./trial.ts";
 import type { Death, WorkerProcess } from "./worker-process.ts";
 
 const WORKER = new URL("./worker-main.ts", import.meta.url).pathname;
+
+type Accept = ListenSettings["accept"];
 
 export interface PrimaryOptions {
   /** The log is for people on a terminal. */
@@ -46,6 +51,9 @@ export class Primary {
   #configLoadedAt = new Date();
   /** Parameters that differ in the file and wait for a restart. */
   #restartNeeded: readonly string[] = [];
+  readonly #owners = new Owners();
+  readonly #policy: PolicyFront;
+  readonly #milterFront: MilterFront;
   readonly #listeners: Listeners[] = [];
   readonly #controls: ControlServer[] = [];
   #watch: DirectoryWatch | undefined;
@@ -78,6 +86,24 @@ export class Primary {
       first: () => this.#init(),
       hear: (worker, message) => this.#hear(worker, message),
       died: (worker, death, restartMs) => this.#died(worker, death, restartMs),
+      gone: (worker) => {
+        this.#owners.gone(worker);
+        this.#milterFront.forget(worker);
+        this.#policy.gone(worker);
+      },
+      ready: () => this.#policy.ready(),
+      owners: this.#owners,
+    });
+    this.#policy = new PolicyFront({
+      owners: this.#owners,
+      serving: (load) => this.#pool.serving(load),
+      idleTimeoutMs: config.policy.idle_timeout_s * 1000,
+      problem: (problem) => log.error("policy", { problem }),
+    });
+    this.#milterFront = new MilterFront({
+      introduced: (socket, transport, introduction) =>
+        this.#pool.acceptIntroduced(socket, transport, introduction),
+      problem: (problem) => log.error("milter", { problem }),
     });
     this.#statistics = new Statistics({
       workers: () => this.#pool.workers,
@@ -106,25 +132,32 @@ export class Primary {
   }
 
   async #open(): Promise<void> {
-    await this.#listen("milter", this.#config.milter.listen);
-    await this.#listen("socketmap", this.#config.socketmap.listen);
+    const { milter, socketmap, policy } = this.#config;
+    const toWorker =
+      (door: Door): Accept =>
+      (socket, transport) =>
+        this.#pool.accept(socket, transport, door);
+    // Without a policy service nobody needs to know whose a connection is: workers read all of it.
+    const introduce: Accept = (socket, transport) => this.#milterFront.accept(socket, transport);
+    await this.#listen(milter, policy.listen.length === 0 ? toWorker("milter") : introduce);
+    await this.#listen({ ...milter, listen: socketmap.listen }, toWorker("socketmap"));
+    await this.#listen(policy, (socket) => this.#policy.accept(socket));
     await this.#openControls();
     await this.#watchScripts();
   }
 
-  async #listen(door: Door, addresses: readonly string[]): Promise<void> {
-    if (addresses.length === 0) return;
-    const { socket_mode, socket_group } = this.#config.milter;
-    const listeners = await Listeners.open(
-      {
-        addresses,
-        mode: Number.parseInt(socket_mode, 8),
-        group: socket_group,
-        accept: (socket, transport) => this.#pool.accept(socket, transport, door),
-      },
-      this.#log,
-    );
-    this.#listeners.push(listeners);
+  async #listen(
+    where: Pick<Config["milter"], "listen" | "socket_mode" | "socket_group">,
+    accept: Accept,
+  ): Promise<void> {
+    if (where.listen.length === 0) return;
+    const settings = {
+      addresses: where.listen,
+      mode: Number.parseInt(where.socket_mode, 8),
+      group: where.socket_group,
+      accept,
+    };
+    this.#listeners.push(await Listeners.open(settings, this.#log));
   }
 
   /** Refuses new connections, lets messages under way finish within the time limit, then ends the workers. */
@@ -162,8 +195,11 @@ export class Primary {
     this.#watch?.close();
     this.#userWatch?.close();
     for (const listeners of this.#listeners) await listeners.close();
+    this.#milterFront.close();
+    this.#policy.close();
     this.#trial.stop();
     await this.#pool.stop(timeoutMs);
+    this.#policy.end();
     for (const control of this.#controls) await control.close();
     this.#statistics.close();
     await this.#output.close();
@@ -273,6 +309,15 @@ export class Primary {
       case "scriptError":
         this.#output.error(message.error.entry);
         this.#scripts.failed(message.error);
+        break;
+      case "needs":
+        this.#milterFront.learn(worker, message.needs);
+        break;
+      case "policyAnswer":
+        this.#policy.answered(message.number, message.answer);
+        break;
+      case "sessionOver":
+        this.#owners.over(worker, message.key, message.number);
         break;
       case "figures":
         worker.figures = message.figures;

@@ -12,7 +12,7 @@ import type { Readable } from "node:stream";
 import type { Transport } from "../milter/filter.ts";
 import { BlackBox } from "./black-box.ts";
 import { codeCache } from "./code-cache.ts";
-import type { Door, Figures, ToPrimary, ToWorker } from "./messages.ts";
+import type { Door, Figures, Introduced, ToPrimary, ToWorker } from "./messages.ts";
 import type { Place } from "./vital.ts";
 import { Silence } from "./watchdog.ts";
 
@@ -21,7 +21,12 @@ export interface Waiting {
   readonly socket: Socket;
   readonly transport: Transport;
   readonly door: Door;
+  /** Of a milter connection that was read up to CONNECT: it belongs to the worker that has its client's session. */
+  readonly introduction?: Introduction;
 }
+
+/** What is known of such a connection. */
+export type Introduction = Omit<Introduced, "number">;
 
 export interface ProcessSettings {
   /** The program that is forked. */

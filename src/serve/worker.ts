@@ -7,6 +7,7 @@
  * when new ones come meanwhile.
  */
 import type { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Config } from "../config/load.ts";
 import type { Directory } from "../directory/directory.ts";
 import { type AdjustableLog, createLog } from "../log.ts";
@@ -14,7 +15,7 @@ import { ScriptError } from "../lua/errors.ts";
 import type { HostModule } from "../lua/host.ts";
 import type { Monitor } from "../lua/monitor.ts";
 import { type MilterConnection, serveConnection } from "../milter/connection.ts";
-import type { MilterFilter, Transport } from "../milter/filter.ts";
+import type { MilterContext, MilterFilter, Transport } from "../milter/filter.ts";
 import { SERVED_SCRIPTS, USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
 import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
 import { redirectOwner } from "../scripts/redirect-trial.ts";
@@ -23,20 +24,24 @@ import { type SocketmapConnection, serveSocketmap } from "../socketmap/connectio
 import { keepCode } from "./code-cache.ts";
 import { declareSettings } from "./declare-settings.ts";
 import { makeDirectory } from "./directory.ts";
+import type { DoorServices } from "./door.ts";
 import { WorkerFigures } from "./figures.ts";
 import { helperModules } from "./helpers.ts";
 import { processLimits } from "./limits.ts";
 import type {
-  Door,
   GivenScript,
   GivenScripts,
+  Introduced,
   ScriptCandidate,
   ScriptProblem,
   ToWorker,
   UsersWithScripts,
 } from "./messages.ts";
-import { milterDoor } from "./milter-door.ts";
+import { type Meeting, type MilterDoor, milterDoor } from "./milter-door.ts";
+import { covers } from "./milter-front.ts";
+import { answerPolicy } from "./policy-door.ts";
 import { Service, SessionIds } from "./service.ts";
+import { SharedSessions } from "./shared-sessions.ts";
 import { type SocketmapLookup, socketmapDoor } from "./socketmap-door.ts";
 import { StoredUses } from "./stored-uses.ts";
 import { UserScriptCache } from "./user-script-cache.ts";
@@ -68,7 +73,13 @@ export function runWorker(options: WorkerOptions = {}): void {
       case "try":
         return void worker.try(message.candidate);
       case "connection":
-        return worker.take(message.transport, message.door, socket);
+        return worker.take(message, socket);
+      case "go":
+        return worker.go();
+      case "policy":
+        return void worker.answer(message);
+      case "clientGone":
+        return worker.clientGone(message.key, message.number);
       case "ping":
         return void tell({ type: "pong" });
       case "stop":
@@ -90,7 +101,13 @@ class Worker {
   #config: Config | undefined;
   #log: AdjustableLog | undefined;
   #service: Service | undefined;
-  #door: MilterFilter | undefined;
+  #door: MilterDoor | undefined;
+  /** What sessions begin with now. */
+  #current: DoorServices | undefined;
+  #sessions: SharedSessions | undefined;
+  /** Taken, and the primary has not let go of it yet. */
+  readonly #taken: (() => void)[] = [];
+  readonly #answering = new Set<Promise<void>>();
   #states: ReadonlyMap<string, ScriptState> = new Map();
   readonly #userScripts = new UserScriptCache((user) => void tell({ type: "userScript", user }));
   #uses: StoredUses | undefined;
@@ -120,6 +137,10 @@ class Worker {
         decided: (verdict) => this.#figures.message(verdict),
       },
     );
+    this.#sessions ??= new SharedSessions({
+      idleMs: config.policy.session_timeout_s * 1000,
+      over: (key, number) => void tell({ type: "sessionOver", key, number }),
+    });
     this.#uses?.close();
     this.#uses = new StoredUses(directory.store, () => this.#openDoor());
     this.use({ scripts, users });
@@ -158,9 +179,27 @@ class Worker {
     };
     const userScript = (user: string) => this.#userScripts.get(user);
     const services = service.with({ scripts: this.#states, userScript, uses });
+    this.#current = services;
     this.#door = milterDoor(services);
+    if (this.#config?.policy.listen.length !== 0) void tell({ type: "needs", needs: this.#door.needs() });
     const { ehlo } = (this.#config as Config).facts;
     this.#socketmap = socketmapDoor(services, ehlo);
+  }
+
+  /** A request of the policy service. */
+  async answer({ key, number, attributes }: ToWorker & { type: "policy" }): Promise<void> {
+    const services = this.#current;
+    const sessions = this.#sessions;
+    if (services === undefined || sessions === undefined) return;
+    const answering = answerPolicy(services, { sessions, key, number }, attributes)
+      .then((answer) => tell({ type: "policyAnswer", number, answer }))
+      .finally(() => this.#answering.delete(answering));
+    this.#answering.add(answering);
+    await answering;
+  }
+
+  clientGone(key: string, number: number): void {
+    this.#sessions?.release(key, number);
   }
 
   async try(candidate: ScriptCandidate): Promise<void> {
@@ -179,9 +218,14 @@ class Worker {
     }
   }
 
-  take(transport: Transport, door: Door, socket: Socket | undefined): void {
+  take({ transport, door, introduced }: ToWorker & { type: "connection" }, socket: Socket | undefined): void {
     if (this.#stopping) {
       socket?.destroy();
+      return;
+    }
+    if (introduced !== undefined) {
+      this.#taken.push(() => this.#serve(transport, socket, introduced));
+      void tell({ type: "taken" });
       return;
     }
     // Nothing is read before the acknowledgement has left: should this process die, the next one finds every byte.
@@ -191,10 +235,18 @@ class Worker {
     });
   }
 
+  /** The primary reads no more from the introduced connection that was taken. */
+  go(): void {
+    this.#taken.shift()?.();
+  }
+
   async stop(timeoutMs: number): Promise<void> {
     this.#stopping = true;
+    const late = delay(timeoutMs, undefined, { ref: false });
     for (const connection of this.#tables) void connection.stop();
     await Promise.all([...this.#connections].map((connection) => connection.stop(timeoutMs)));
+    await Promise.race([Promise.all(this.#answering), late]);
+    await Promise.race([this.#sessions?.close(), late]);
     await Promise.all([...this.#directories.values()].map((directory) => directory.close()));
     this.#figures.touch();
     await this.#report();
@@ -208,13 +260,16 @@ class Worker {
     return directory;
   }
 
-  #serve(transport: Transport, socket: Socket | undefined): void {
+  #serve(transport: Transport, socket: Socket | undefined, introduced?: Introduced): void {
     const config = this.#config;
-    const door = this.#door;
+    const door = introduced === undefined ? this.#door : this.#meeting(introduced);
+    if (introduced !== undefined && door === undefined) socket?.destroy();
     // The peer may have gone before the hand-over; there is nothing to serve then.
     if (socket === undefined || config === undefined || door === undefined) return;
     const connection = serveConnection(socket, transport, door, {
       maxPacket: config.milter.max_packet,
+      ...(introduced === undefined ? {} : { head: Buffer.from(introduced.head, "latin1") }),
+      negotiated: introduced?.needs !== undefined,
       idleTimeoutMs: config.milter.idle_timeout_s * 1000,
       onProblem: ({ id, code, event, error }) => {
         this.#log?.error("milter", { connection: id, code, event, problem: error.message });
@@ -240,6 +295,26 @@ class Worker {
     this.#tables.add(connection);
     void connection.closed.then(() => this.#tables.delete(connection));
     if (this.#stopping) void connection.stop();
+  }
+
+  /** For a connection whose session the policy service may know. */
+  #meeting({ key, number, needs }: Introduced): MilterFilter | undefined {
+    const door = this.#door;
+    const sessions = this.#sessions;
+    if (door === undefined || sessions === undefined) return undefined;
+    if (needs !== undefined && !covers(needs, door.needs())) {
+      const problem =
+        "scripts were changed between the negotiation and CONNECT; the client is asked to come back";
+      this.#log?.warn("milter", { client: key, problem });
+      return undefined;
+    }
+    const meeting: Meeting = {
+      session: (create) => sessions.ofMilter(key, number, create),
+      ended: (session) => sessions.ended(session),
+      kept: (session) => sessions.kept(session),
+    };
+    const open = (context: MilterContext) => door.openFor(context, key === "" ? undefined : meeting);
+    return { needs: () => needs ?? door.needs(), open };
   }
 
   async #report(): Promise<void> {

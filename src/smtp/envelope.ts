@@ -29,6 +29,16 @@ export class Envelope {
     this.sender = sender;
   }
 
+  /** Replaces the last recipient by `known`, which knows its parameters; what the script made of none stands for nothing. */
+  confirmLast(known: EnvelopeAddress): void {
+    const last = this.recipients.pop();
+    const changed = last?.changed;
+    this.recipients.push({
+      ...known,
+      changed: changed === undefined || changed.size === 0 ? undefined : changed,
+    });
+  }
+
   addresses(): string[] {
     return this.recipients.map((recipient) => recipient.address);
   }

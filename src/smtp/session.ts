@@ -12,11 +12,13 @@ import { ScriptError } from "../lua/errors.ts";
 import type { MessageStore } from "../message/store.ts";
 import { SMTPSVR_FILE } from "../scripts/callbacks.ts";
 import type { LoadedScript } from "../scripts/loader.ts";
+import { wrongValue } from "../scripts/results.ts";
 import { type Parameters, type SmtpGlobals, SmtpScript } from "../scripts/smtpsvr.ts";
 import type { Client } from "./client.ts";
 import { Decisions, verdictText } from "./decide.ts";
 import { Envelope, envelopeAddress } from "./envelope.ts";
 import { finishMessage } from "./finish.ts";
+import { DUNNO, type PolicyAnswer, readRoute } from "./policy-answer.ts";
 import { processMessage } from "./process.ts";
 import {
   blockListInput,
@@ -92,6 +94,29 @@ export class SmtpSession {
   set queueId(id: string) {
     this.globals.QueueID = id;
     this.#decisions.queue = id;
+  }
+
+  /** LocalClientAddress was true before any script ran. */
+  get enteredLocal(): boolean {
+    return this.#enteredLocal;
+  }
+
+  /** The script has a say in relaying. */
+  get decidesRelaying(): boolean {
+    const state = this.#services.script(SMTPSVR_FILE);
+    return (
+      this.#script !== undefined && state.kind === "loaded" && state.loaded.mentions("LocalClientAddress")
+    );
+  }
+
+  /** What DoRCPTTO does can matter to the policy service. */
+  get decidesForPolicy(): boolean {
+    return this.decidesRelaying || this.#script?.has("DoRoute") === true;
+  }
+
+  /** Recipients of the message under way. */
+  get recipients(): number {
+    return this.#envelope?.recipients.length ?? 0;
   }
 
   /** The client has connected. Start, block lists, then GetMaxMessageSize with the client's address. */
@@ -176,6 +201,68 @@ export class SmtpSession {
       if (relayed === true && this.#relayingWithdrawn()) return this.#rule("RCPT", RELAY_DENIED);
       envelope?.recipients.push(recipient);
       return CONTINUE;
+    });
+  }
+
+  /** The recipient that rcptTo() has just accepted, as another door has it, with its parameters. */
+  confirmRecipient(args: readonly string[], relayed: boolean | undefined): Promise<Verdict> {
+    return this.#turn(async () => {
+      if (relayed === true && this.#relayingWithdrawn()) {
+        this.#envelope?.recipients.pop();
+        return this.#rule("RCPT", RELAY_DENIED);
+      }
+      this.#envelope?.confirmLast(envelopeAddress(args, relayed));
+      return CONTINUE;
+    });
+  }
+
+  /** The recipient that rcptTo() has just accepted was refused elsewhere. */
+  withdrawRecipient(): void {
+    this.#envelope?.recipients.pop();
+  }
+
+  /** DoRoute, for one recipient; strings are byte strings, `size` is SIZE= or 0. */
+  route(
+    sender: string,
+    recipient: string,
+    size: number,
+    attributes: ReadonlyMap<string, string>,
+  ): Promise<PolicyAnswer> {
+    return this.#turn(async () => {
+      const script = this.#script;
+      if (script?.has("DoRoute") !== true) return DUNNO;
+      const since = performance.now();
+      let answer: PolicyAnswer;
+      let said = "";
+      try {
+        said = await script.route(sender, recipient, size, attributes);
+        const action = readRoute(said);
+        if (typeof action === "string") {
+          throw wrongValue(
+            { script: script.name, callback: "DoRoute" },
+            `returned "${said}", which ${action}`,
+          );
+        }
+        answer = action;
+      } catch (error) {
+        const verdict = this.#fail(error);
+        answer = verdict.kind === "refuse" ? verdict : DUNNO;
+        said = verdictText(verdict);
+      }
+      this.#decisions.record(this.#name(), "DoRoute", said === "" ? "DUNNO" : said, since);
+      return answer;
+    });
+  }
+
+  /** End of a message whose content no door shows: only its size can be judged. */
+  contentUnseen(size: number): Promise<Verdict> {
+    return this.#turn(async () => {
+      this.#envelope = undefined;
+      let verdict = this.#refusal;
+      if (this.#maxSize > 0 && size > this.#maxSize) verdict = this.#rule("end of message", TOO_BIG);
+      else if (this.#listed().discard) verdict = this.#rule("end of message", DISCARD);
+      this.#services.decided?.(verdict.kind);
+      return verdict;
     });
   }
 

@@ -23,8 +23,10 @@ export function postfixTest(name: string, body: (context: TestContext) => Promis
   test(name, { skip }, () => {});
 }
 
-export interface ServedOptions extends Pick<ServiceOptions, "scripts" | "config" | "workers" | "main"> {
-  readonly mainCf?: Parameters;
+export interface ServedOptions
+  extends Pick<ServiceOptions, "scripts" | "config" | "workers" | "main" | "doors" | "policyConfig"> {
+  /** A function is given the address for check_policy_service. */
+  readonly mainCf?: Parameters | ((policy: string) => Parameters);
   /** Further services, as PrivatePostfix takes them. */
   readonly masterCf?: Parameters;
   readonly sink?: SinkOptions;
@@ -62,7 +64,12 @@ export class Served {
     const served = new Served(sink, postfix, postlua);
     try {
       const internal = options.internal === true ? shownInternal(postlua.milter) : {};
-      await postfix.postconf({ smtpd_milters: postlua.milter, ...internal, ...options.mainCf });
+      const { mainCf, doors = ["milter"] } = options;
+      await postfix.postconf({
+        smtpd_milters: doors.includes("milter") ? postlua.milter : "",
+        ...internal,
+        ...(typeof mainCf === "function" ? mainCf(postlua.policy) : mainCf),
+      });
       await options.before?.(served);
       await Promise.all([postfix.start(), postlua.start()]);
     } catch (error) {

@@ -1,0 +1,116 @@
+/**
+ * The sessions of a worker that both doors may meet in, by client. Sessions of
+ * the policy service alone end when the primary says that their client has
+ * gone, when the client comes anew, or after a time without requests; sessions
+ * with a milter end with its connection.
+ */
+import type { PolicyQuestion, SharedSession } from "../smtp/shared-session.ts";
+
+interface Entry {
+  readonly key: string;
+  readonly session: SharedSession;
+  /** Number of what the primary handed over last. */
+  last: number;
+  timer: NodeJS.Timeout;
+}
+
+export interface SharedSessionsOptions {
+  /** Time without anything from either door after which a session without a milter ends. */
+  readonly idleMs: number;
+  /** A session is no longer to be met. */
+  readonly over: (key: string, last: number) => void;
+}
+
+export class SharedSessions {
+  readonly #options: SharedSessionsOptions;
+  readonly #byKey = new Map<string, Entry>();
+  /** Endings under way. */
+  readonly #ending = new Set<Promise<void>>();
+
+  constructor(options: SharedSessionsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** The session that a policy request belongs to. */
+  ofRequest(key: string, last: number, question: PolicyQuestion, create: () => SharedSession): SharedSession {
+    const entry = this.#byKey.get(key);
+    if (entry !== undefined && !entry.session.begunAnew(question)) return this.#touch(entry, last);
+    if (entry !== undefined) this.#leave(entry);
+    return this.#enter(key, last, create());
+  }
+
+  /** The session that a new milter connection belongs to. */
+  ofMilter(key: string, last: number, create: () => SharedSession): SharedSession {
+    const entry = this.#byKey.get(key);
+    if (entry !== undefined && !entry.session.hasMilter) return this.#touch(entry, last);
+    if (entry !== undefined) this.#leave(entry);
+    return this.#enter(key, last, create());
+  }
+
+  /** The client of a session is gone, unless something came of it after number `last`. */
+  release(key: string, last: number): void {
+    const entry = this.#byKey.get(key);
+    if (entry?.last === last && !entry.session.served) this.#end(entry);
+  }
+
+  /** A session was ended at its milter's door. */
+  ended(session: SharedSession): void {
+    for (const entry of this.#byKey.values()) if (entry.session === session) this.#forget(entry);
+  }
+
+  /** A milter let go of a session that goes on. */
+  kept(session: SharedSession): void {
+    for (const entry of this.#byKey.values()) if (entry.session === session) entry.timer.refresh();
+  }
+
+  /** Ends all that have no milter; resolves when every End has run. */
+  async close(): Promise<void> {
+    for (const entry of this.#byKey.values()) if (!entry.session.served) this.#end(entry);
+    await Promise.all(this.#ending);
+  }
+
+  #enter(key: string, last: number, session: SharedSession): SharedSession {
+    const timer = setTimeout(() => this.#idle(entry), this.#options.idleMs).unref();
+    const entry: Entry = { key, session, last, timer };
+    this.#byKey.set(key, entry);
+    return session;
+  }
+
+  #touch(entry: Entry, last: number): SharedSession {
+    entry.last = last;
+    entry.timer.refresh();
+    return entry.session;
+  }
+
+  #idle(entry: Entry): void {
+    if (entry.session.served) entry.timer.refresh();
+    else this.#end(entry);
+  }
+
+  /** Another session has taken its place; one with a milter goes on until that connection ends. */
+  #leave(entry: Entry): void {
+    clearTimeout(entry.timer);
+    this.#byKey.delete(entry.key);
+    if (!entry.session.served) this.#finish(entry.session);
+  }
+
+  #end(entry: Entry): void {
+    this.#forget(entry);
+    this.#finish(entry.session);
+  }
+
+  #finish(session: SharedSession): void {
+    const ending = session.end().finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
+  }
+
+  #forget(entry: Entry): void {
+    clearTimeout(entry.timer);
+    this.#byKey.delete(entry.key);
+    this.#options.over(entry.key, entry.last);
+  }
+}

@@ -1,0 +1,318 @@
+/**
+ * One SMTP session behind two doors. Postfix asks about the same step through
+ * the policy service and through the milter, in this order and one at a time;
+ * each callback runs once, at the door that knows most about its step unless
+ * the other one needs the result:
+ *
+ *   CONNECT, HELO   at the door that asks first, and refusals are said there
+ *   MAIL, DATA      at the milter's, which has the ESMTP parameters
+ *   RCPT            at the policy request when the script grants relaying
+ *                   (mentions LocalClientAddress) or routes (has DoRoute), else
+ *                   at the milter's; refusals are said by the milter
+ *
+ * With the policy service alone every step runs at the first request that
+ * tells of it: lists that ask late bring several steps at once. Which of two
+ * requests belong together shows by their attributes: a request that repeats
+ * the last one is answered as that was.
+ */
+import type { MessageStore } from "../message/store.ts";
+import type { SmtpGlobals } from "../scripts/smtpsvr.ts";
+import { DUNNO, type PolicyAnswer } from "./policy-answer.ts";
+import type { SmtpSession } from "./session.ts";
+import { CONTINUE, type MessageResult, type Verdict } from "./verdict.ts";
+
+/** A policy request, as far as a session looks at it; strings are "" where Postfix says nothing. */
+export interface PolicyQuestion {
+  /** CONNECT, HELO, EHLO, MAIL, RCPT, DATA, END-OF-MESSAGE, VRFY or ETRN. */
+  readonly state: string;
+  /** The client said EHLO, as far as that shows. */
+  readonly extended: boolean;
+  readonly heloName: string;
+  readonly sender: string;
+  readonly recipient: string;
+  /** SIZE=, and the real size at END-OF-MESSAGE; bytes. */
+  readonly size: number;
+  readonly authUser: string;
+  readonly tlsVersion: string;
+  /** The client showed a certificate. */
+  readonly certificate: boolean;
+  /** Names the transaction; known from RCPT on. */
+  readonly instance: string;
+  readonly queueId: string;
+  /** It is asked from smtpd_relay_restrictions. */
+  readonly relaying: boolean;
+  /** Equal for requests about the same step. */
+  readonly step: string;
+  readonly attributes: ReadonlyMap<string, string>;
+}
+
+/** A step that policy requests were about. */
+interface Step {
+  readonly key: string;
+  readonly verdict: Verdict;
+  /** DoRoute was asked: its action must not be given twice. */
+  routed: boolean;
+}
+
+interface Transaction {
+  readonly sender: string;
+  readonly verdict: Verdict;
+  instance: string;
+  dataStarted: boolean;
+}
+
+export class SharedSession {
+  readonly #session: SmtpSession;
+  /** "refused": Postfix lets go of a milter that refuses the client, and gives its reply by itself. */
+  #milter: "none" | "serving" | "refused" = "none";
+  #started: Promise<Verdict> | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+  #step: Step | undefined;
+  /** What the policy request said, for the milter's event that follows. */
+  #heloAhead: Verdict | undefined;
+  #rcptAhead: Verdict | undefined;
+  #heloName = "";
+  #transaction: Transaction | undefined;
+
+  constructor(session: SmtpSession) {
+    this.#session = session;
+  }
+
+  get id(): string {
+    return this.#session.id;
+  }
+
+  get globals(): SmtpGlobals {
+    return this.#session.globals;
+  }
+
+  get maxMessageSize(): number {
+    return this.#session.maxMessageSize;
+  }
+
+  /** Known when the recipients are. */
+  get wantsHeader(): boolean {
+    this.#withdraw();
+    return this.#session.wantsHeader;
+  }
+
+  get wantsMessage(): boolean {
+    this.#withdraw();
+    return this.#session.wantsMessage;
+  }
+
+  set queueId(id: string) {
+    this.#session.queueId = id;
+  }
+
+  /** A milter connection serves this session, or has done so. */
+  get hasMilter(): boolean {
+    return this.#milter !== "none";
+  }
+
+  /** A milter connection is open: it will say when the session is over. */
+  get served(): boolean {
+    return this.#milter === "serving";
+  }
+
+  // The milter's events.
+
+  async start(): Promise<Verdict> {
+    this.#milter = "serving";
+    return this.#start();
+  }
+
+  /** The milter protocol does not tell HELO from EHLO; nearly all clients say EHLO. */
+  async helo(name: string): Promise<Verdict> {
+    this.#milterSaw();
+    const ahead = this.#heloAhead;
+    this.#heloAhead = undefined;
+    return ahead ?? this.#session.helo(name, true);
+  }
+
+  mailFrom(args: readonly string[], authUser: string): Promise<Verdict> {
+    this.#milterSaw();
+    this.#rcptAhead = undefined;
+    return this.#session.mailFrom(args, authUser);
+  }
+
+  async rcptTo(args: readonly string[], relayed: boolean | undefined): Promise<Verdict> {
+    this.#milterSaw();
+    const ahead = this.#rcptAhead;
+    this.#rcptAhead = undefined;
+    if (ahead === undefined) return this.#session.rcptTo(args, relayed);
+    return ahead.kind === "continue" ? this.#session.confirmRecipient(args, relayed) : ahead;
+  }
+
+  dataStart(): Promise<Verdict> {
+    this.#milterSaw();
+    this.#withdraw();
+    return this.#session.dataStart();
+  }
+
+  message(store: MessageStore, size: number): Promise<MessageResult> {
+    this.#milterSaw();
+    this.#withdraw();
+    return this.#session.message(store, size);
+  }
+
+  unrecognised(line: string): Promise<Verdict> {
+    this.#milterSaw();
+    return this.#session.unrecognised(line);
+  }
+
+  rset(): Promise<void> {
+    this.#rcptAhead = undefined;
+    return this.#session.rset();
+  }
+
+  abandon(): void {
+    this.#rcptAhead = undefined;
+    this.#session.abandon();
+  }
+
+  quit(): Promise<void> {
+    return this.#session.quit();
+  }
+
+  /**
+   * The milter connection is over without an end of the session: `refused` when it had said so. What it would have
+   * refused is then refused through the policy service.
+   */
+  milterGone(refused: boolean): void {
+    this.#milter = refused ? "refused" : "none";
+  }
+
+  end(): Promise<void> {
+    return this.#session.end();
+  }
+
+  // The policy service's requests.
+
+  /** Whether this request shows that another session of the same client has begun. */
+  begunAnew(question: PolicyQuestion): boolean {
+    return question.state === "CONNECT" && this.#started !== undefined && this.#step?.key !== question.step;
+  }
+
+  /** Requests are answered one after the other. */
+  ask(question: PolicyQuestion): Promise<PolicyAnswer> {
+    const turn = this.#turn.then(() => this.#answer(question));
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+
+  async #answer(question: PolicyQuestion): Promise<PolicyAnswer> {
+    let step = this.#step;
+    if (step?.key !== question.step) {
+      this.#withdraw();
+      step = { key: question.step, verdict: await this.#run(question), routed: false };
+      this.#step = step;
+    }
+    const { state, relaying } = question;
+    if (step.verdict.kind === "refuse") return this.#refuse(step.verdict, state);
+    if (step.verdict.kind === "discard") return { kind: "discard", text: "" };
+    if (state !== "RCPT") return DUNNO;
+    if (relaying) return this.#relay(question);
+    if (step.routed) return DUNNO;
+    step.routed = true;
+    return this.#session.route(question.sender, question.recipient, question.size, question.attributes);
+  }
+
+  #refuse(verdict: Verdict & { kind: "refuse" }, state: string): PolicyAnswer {
+    const { reply } = verdict;
+    // Postfix lets a client that is refused at CONNECT go on with any other code.
+    if (state === "CONNECT")
+      return { kind: "refuse", reply: { ...reply, code: reply.code < 500 ? 421 : 521 } };
+    const early = state === "HELO" || state === "EHLO";
+    return this.#milter === "none" || early ? verdict : DUNNO;
+  }
+
+  async #run(question: PolicyQuestion): Promise<Verdict> {
+    const verdict = await this.#start();
+    if (verdict.kind !== "continue" || question.state === "CONNECT") return verdict;
+    return this.#milter === "none" ? this.#runAlone(question) : this.#runAhead(question);
+  }
+
+  /** A milter will hear of this step, too. */
+  async #runAhead({ state, heloName, recipient }: PolicyQuestion): Promise<Verdict> {
+    const session = this.#session;
+    if (state === "HELO" || state === "EHLO") {
+      this.#heloAhead = await session.helo(heloName, state === "EHLO");
+      return this.#heloAhead;
+    }
+    if (state !== "RCPT" || !session.decidesForPolicy) return CONTINUE;
+    this.#rcptAhead = await session.rcptTo([`<${recipient}>`], undefined);
+    return this.#rcptAhead;
+  }
+
+  async #runAlone(question: PolicyQuestion): Promise<Verdict> {
+    const session = this.#session;
+    const { state, heloName, recipient } = question;
+    session.globals.TLSVersion = question.tlsVersion;
+    const now = state === "HELO" || state === "EHLO";
+    if (heloName !== "" && (now || heloName !== this.#heloName)) {
+      this.#heloName = heloName;
+      this.#transaction = undefined;
+      const verdict = await session.helo(heloName, question.extended);
+      if (verdict.kind !== "continue") return verdict;
+    }
+    if (!["MAIL", "RCPT", "DATA", "END-OF-MESSAGE"].includes(state)) return CONTINUE;
+    session.queueId = question.queueId;
+    const transaction = await this.#transactionOf(question);
+    if (transaction.verdict.kind !== "continue") return transaction.verdict;
+    if (state === "RCPT") return session.rcptTo([`<${recipient}>`], undefined);
+    if (state === "MAIL") return CONTINUE;
+    // Lists that ask at DATA or later tell of a recipient only where there is just one.
+    if (recipient !== "" && session.recipients === 0) {
+      const verdict = await session.rcptTo([`<${recipient}>`], undefined);
+      if (verdict.kind !== "continue") return verdict;
+    }
+    if (!transaction.dataStarted) {
+      transaction.dataStarted = true;
+      const verdict = await session.dataStart();
+      if (verdict.kind !== "continue") return verdict;
+    }
+    if (state === "DATA") return CONTINUE;
+    this.#transaction = undefined;
+    return session.contentUnseen(question.size);
+  }
+
+  /** The transaction that a request belongs to, begun by MAIL when nothing told of it before. */
+  async #transactionOf({ state, sender, instance, size, authUser }: PolicyQuestion): Promise<Transaction> {
+    const open = this.#transaction;
+    const same = open?.sender === sender && (open.instance === "" || open.instance === instance);
+    if (open !== undefined && same && state !== "MAIL") {
+      open.instance = instance;
+      return open;
+    }
+    const args = [`<${sender}>`, ...(size > 0 && state !== "END-OF-MESSAGE" ? [`SIZE=${size}`] : [])];
+    const verdict = await this.#session.mailFrom(args, authUser);
+    this.#transaction = { sender, verdict, instance, dataStarted: false };
+    return this.#transaction;
+  }
+
+  /** smtpd_relay_restrictions asks: may this client have mail relayed? */
+  #relay({ authUser, certificate }: PolicyQuestion): PolicyAnswer {
+    const session = this.#session;
+    if (!session.decidesRelaying) return DUNNO;
+    const { LocalClientAddress } = session.globals;
+    if (LocalClientAddress) return session.enteredLocal ? DUNNO : { kind: "ok" };
+    return authUser !== "" || certificate ? DUNNO : { kind: "rejectUnauthDestination" };
+  }
+
+  #start(): Promise<Verdict> {
+    this.#started ??= this.#session.start();
+    return this.#started;
+  }
+
+  /** Whatever policy request comes next is about another step, however much it looks like the last. */
+  #milterSaw(): void {
+    this.#step = undefined;
+  }
+
+  /** A recipient that the milter never heard of was refused by Postfix. */
+  #withdraw(): void {
+    if (this.#rcptAhead?.kind === "continue") this.#session.withdrawRecipient();
+    this.#rcptAhead = undefined;
+  }
+}
