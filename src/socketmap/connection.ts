@@ -32,6 +32,7 @@ export class SocketmapConnection {
   readonly #maxRequest: number;
   #busy = false;
   #peerEnded = false;
+  #stopping = false;
   #ended = false;
 
   constructor(socket: Duplex, options: SocketmapOptions) {
@@ -52,7 +53,7 @@ export class SocketmapConnection {
 
   /** Answers the request under way, if there is one, and closes. */
   stop(): Promise<void> {
-    this.#peerEnded = true;
+    this.#stopping = true;
     if (!this.#busy) this.#end();
     return this.closed;
   }
@@ -75,9 +76,11 @@ export class SocketmapConnection {
       for (let payload = this.#next(); payload !== undefined; payload = this.#next()) {
         const reply = await this.#answer(readRequest(payload));
         if (this.#ended) return;
+        if (!this.#socket.writable) return this.#end();
         if (!this.#socket.write(writeReply(reply))) await this.#drained();
       }
-      if (this.#peerEnded) {
+      if (this.#stopping) this.#end();
+      else if (this.#peerEnded) {
         this.#decoder.end();
         this.#end();
       }
@@ -91,7 +94,7 @@ export class SocketmapConnection {
   }
 
   #next(): Buffer | undefined {
-    return this.#ended ? undefined : this.#decoder.next();
+    return this.#ended || this.#stopping ? undefined : this.#decoder.next();
   }
 
   async #answer(request: SocketmapRequest): Promise<SocketmapReply> {
