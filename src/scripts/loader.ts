@@ -14,6 +14,7 @@ import type { LuaEngine } from "../lua/engine.ts";
 import { ScriptError } from "../lua/errors.ts";
 import type { LuaScript } from "../lua/script.ts";
 import { openRedirect, redirectOwner } from "./redirect-trial.ts";
+import { TRIAL_GLOBALS } from "./trial-globals.ts";
 
 export type ScriptState =
   | { readonly kind: "absent" }
@@ -77,6 +78,7 @@ export async function tryScript(
   if (user !== undefined) return tryRedirect(engine, script, [...candidates], user, budget);
   // Printing here would repeat what every session prints from its own top level.
   const scratch = engine.open(script, { context: {}, budget, print: () => {} });
+  for (const [name, value] of Object.entries(TRIAL_GLOBALS[text.name] ?? {})) scratch.set(name, value);
   try {
     await scratch.start();
     return [...candidates].filter((name) => scratch.has(name));

@@ -183,7 +183,6 @@ test("what a script finds in its globals, and when RBLResults is called", async 
     `${LISTS}\ncheck_all = false\nwhitelist = ["192.0.2.9"]`,
   );
   const mail = async (address: string) => (await play({ service, ...rest }, address)).mail;
-  context.after(() => console.log(JSON.stringify(rest.lines.filter((l) => l.event === "script error"))));
   assert.equal(
     await mail("192.0.2.7"),
     "refuse 450 4.7.1 true a.test,b.test 192.0.2.9 false true a.test=67108991",
