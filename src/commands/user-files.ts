@@ -1,7 +1,7 @@
 /**
  * Files that users are imported from, read as streams: CSV with a header row,
  * and the format of passwd(5). Every row carries its line; what cannot be
- * understood throws RowError with file and line, and nothing is guessed.
+ * understood is a RowError with file and line, and nothing is guessed.
  */
 import { basename } from "node:path";
 import { createInterface } from "node:readline";
@@ -18,10 +18,10 @@ export class RowError extends Error {
   }
 }
 
-export interface UserRow {
-  readonly line: number;
-  readonly user: NewUser;
-}
+/** What is wrong with one row alone is its `problem`, so that the rows after it are heard of, too. */
+export type UserRow =
+  | { readonly line: number; readonly user: NewUser }
+  | { readonly line: number; readonly problem: RowError };
 
 const COLUMNS = ["name", "addresses", "mailbox", "enabled", "password_hash"] as const;
 type Column = (typeof COLUMNS)[number];
@@ -52,7 +52,8 @@ export async function* csvUsers(input: Readable, file: string, delimiter: string
       info: { lines: number };
     }>) {
       line = info.lines;
-      yield { line, user: csvUser(record, file, line) };
+      const row = attempt(line, () => csvUser(record, file, line));
+      if (row !== undefined) yield row;
     }
     if (parser.info.records === 0 && parser.info.lines <= 1 && parser.info.bytes === 0) {
       throw new RowError(file, 1, `is empty; the first row names the columns: ${COLUMNS.join(", ")}`);
@@ -62,6 +63,17 @@ export async function* csvUsers(input: Readable, file: string, delimiter: string
     throw error;
   } finally {
     input.destroy();
+  }
+}
+
+/** @returns undefined for a row that is nobody's */
+function attempt(line: number, read: () => NewUser | undefined): UserRow | undefined {
+  try {
+    const user = read();
+    return user === undefined ? undefined : { line, user };
+  } catch (error) {
+    if (error instanceof RowError) return { line, problem: error };
+    throw error;
   }
 }
 
@@ -134,7 +146,7 @@ export interface PasswdOptions {
 export async function* passwdUsers(
   input: Readable,
   file: string,
-  { uids: [first, last], domains }: PasswdOptions,
+  options: PasswdOptions,
 ): AsyncGenerator<UserRow> {
   let line = 0;
   try {
@@ -142,18 +154,28 @@ export async function* passwdUsers(
       line++;
       // + and - rows are NIS's.
       if (text.trim() === "" || /^[#+-]/.test(text)) continue;
-      checkText(text, "this row", file, line);
-      const fields = text.split(":");
-      const [name = "", , uid = "", , , , shell = ""] = fields;
-      if (fields.length !== 7) {
-        throw new RowError(file, line, `this row has ${fields.length} fields; rows of passwd(5) have 7`);
-      }
-      if (!/^\d+$/.test(uid)) throw new RowError(file, line, `the user id is ${JSON.stringify(uid)}`);
-      if (Number(uid) < first || Number(uid) > last) continue;
-      if (["nologin", "false"].includes(basename(shell))) continue;
-      yield { line, user: { name, addresses: domains.map((domain) => `${name}@${domain}`) } };
+      const account = attempt(line, () => passwdUser(text, file, line, options));
+      if (account !== undefined) yield account;
     }
   } finally {
     input.destroy();
   }
+}
+
+function passwdUser(
+  text: string,
+  file: string,
+  line: number,
+  { uids: [first, last], domains }: PasswdOptions,
+): NewUser | undefined {
+  checkText(text, "this row", file, line);
+  const fields = text.split(":");
+  const [name = "", , uid = "", , , , shell = ""] = fields;
+  if (fields.length !== 7) {
+    throw new RowError(file, line, `this row has ${fields.length} fields; rows of passwd(5) have 7`);
+  }
+  if (!/^\d+$/.test(uid)) throw new RowError(file, line, `the user id is ${JSON.stringify(uid)}`);
+  if (Number(uid) < first || Number(uid) > last) return undefined;
+  if (["nologin", "false"].includes(basename(shell))) return undefined;
+  return { name, addresses: domains.map((domain) => `${name}@${domain}`) };
 }

@@ -110,7 +110,7 @@ class Import {
     const rows = this.#rows();
     try {
       for await (const row of rows) {
-        if (this.#skips(row.user)) continue;
+        if (this.#skips(row)) continue;
         const problem = this.#problem(row);
         if (problem !== undefined) problems.push(problem.message);
         if (problems.length === MOST_PROBLEMS) {
@@ -126,7 +126,9 @@ class Import {
     return problems;
   }
 
-  #problem({ line, user }: UserRow): RowError | undefined {
+  #problem(row: UserRow): RowError | undefined {
+    if ("problem" in row) return row.problem;
+    const { line, user } = row;
     try {
       this.#taken.take(user, line);
     } catch (error) {
@@ -137,28 +139,31 @@ class Import {
     return undefined;
   }
 
-  #isThere(user: NewUser): boolean {
-    return this.#options.skipExisting && this.#taken.users.has(nameKey(user.name));
+  #isThere(row: UserRow): boolean {
+    return this.#options.skipExisting && "user" in row && this.#taken.users.has(nameKey(row.user.name));
   }
 
-  #skips(user: NewUser): boolean {
-    const there = this.#isThere(user);
+  #skips(row: UserRow): boolean {
+    const there = this.#isThere(row);
     if (there) this.#skipped++;
     return there;
   }
 
   /** The rows of a file that was found good. */
   async *#again(): AsyncGenerator<NewUser> {
-    for await (const { user } of this.#rows()) if (!this.#isThere(user)) yield user;
+    for await (const row of this.#rows()) {
+      if ("problem" in row) throw row.problem;
+      if (!this.#isThere(row)) yield row.user;
+    }
   }
 
   /** The rows, each checked as it comes. */
   async *#users(): AsyncGenerator<NewUser> {
     for await (const row of this.#rows()) {
-      if (this.#skips(row.user)) continue;
+      if (this.#skips(row)) continue;
       const problem = this.#problem(row);
       if (problem !== undefined) throw problem;
-      yield row.user;
+      if ("user" in row) yield row.user;
     }
   }
 

@@ -76,7 +76,7 @@ const WITHHELD = "(the message is withheld, since it may hold the password)";
 /** The error with the place where it happened, and its message and traceback as far as the password cannot be in them. */
 export function discreet(error: ScriptError, password: string): ScriptError {
   const { details } = error;
-  const [, place = "", words = ""] = /^([\w.-]+:\d+: )?(.*)$/s.exec(error.message) ?? [];
+  const [, place = `${details.script}: `, words = ""] = /^([\w.-]+:\d+: )?(.*)$/s.exec(error.message) ?? [];
   const secret = encodeText(password).toLowerCase();
   const holdsIt = (text: string) => text.toLowerCase().includes(secret);
   const told = HARMLESS.test(words) && !holdsIt(words) ? words : WITHHELD;
