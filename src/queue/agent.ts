@@ -28,7 +28,7 @@ import {
   type WireFound,
   type WireMoved,
 } from "./protocol.ts";
-import { type Found, type Moved, QueueScanner } from "./scan.ts";
+import { CLOCK_TICK_MS, type Found, type Moved, QueueScanner } from "./scan.ts";
 
 const POLL_MS = 1;
 /** Answers not yet taken by the other half, above which a scan waits for it. */
@@ -155,8 +155,10 @@ export class QueueAgent {
     if (before === undefined) return "gone";
     if (before.queue === "hold") return "held";
     if (before.queue === "active") return "active";
-    await this.#queue.release(id);
     const { ctimeMs, mtimeMs } = before.stat;
+    // Else a try that is over at once could not be told from none by the file's times.
+    if (Math.abs(Date.now() - ctimeMs) < CLOCK_TICK_MS) await delay(CLOCK_TICK_MS);
+    await this.#queue.release(id);
     for (const end = performance.now() + waitMs; ; await delay(POLL_MS)) {
       const now = this.#scanner.locate(id);
       if (now === undefined || now.queue === "active") return "taken";

@@ -299,7 +299,12 @@ function run(path: string, args: readonly string[], timeoutMs: number, input = "
     const child = execFile(path, args, { ...options, killSignal: "SIGKILL" }, (error, out, err) => {
       if (error === null) resolve(out);
       else if (error.killed === true) reject(new PostfixError(`${path}: no end within ${timeoutMs} ms`));
-      else reject(new PostfixError(`${path} ${args.join(" ")}: ${err.trim() || error.message}`));
+      else
+        reject(
+          new PostfixError(
+            `${path} ${args.join(" ")}: ${err.trim().replaceAll("\n", "; ") || error.message}`,
+          ),
+        );
     });
     // A program that reads nothing may be gone before its input is written.
     child.stdin?.on("error", () => {});

@@ -73,6 +73,8 @@ interface Known {
   inode: number;
   fileSize: number;
   mtimeMs: number;
+  /** Deferred again within the same second, a message has the same mtime. */
+  ctimeMs: number;
   mode: number;
   readonly arrival: string;
   scan: number;
@@ -87,6 +89,8 @@ export interface ScanOptions extends ReadOptions {
   readonly batch?: number;
 }
 
+/** A file system's clock is as coarse as this: two changes within it can look like one. */
+export const CLOCK_TICK_MS = 20;
 /** Longest stretch of work before other events get their turn. */
 const SLICE_MS = 8;
 const HASH_DIRECTORY = /^[0-9A-Za-z]$/;
@@ -98,12 +102,14 @@ export class QueueScanner {
   readonly #known = new Map<string, Known>();
   /** Subdirectories deep that queues were found to be. */
   readonly #depths = new Set([0, 1]);
+  readonly #now: () => number;
   #scan = 0;
   #running: Promise<unknown> = Promise.resolve();
 
   /** @param directory Postfix's queue_directory @param hashed hash_queue_names, to look there first; never relied on */
-  constructor(directory: string, hashed: readonly string[] = ["deferred", "defer"]) {
+  constructor(directory: string, hashed: readonly string[] = ["deferred", "defer"], now = Date.now) {
     this.#directory = directory;
+    this.#now = now;
     this.#hashed = new Set(hashed);
   }
 
@@ -232,7 +238,8 @@ export class QueueScanner {
       known !== undefined &&
       known.inode === stat.ino &&
       known.fileSize === stat.size &&
-      known.mtimeMs === stat.mtimeMs;
+      known.mtimeMs === stat.mtimeMs &&
+      known.ctimeMs === stat.ctimeMs;
     if (same) {
       known.scan = scan;
       if (known.queue === queue && known.mode === stat.mode) return undefined;
@@ -245,8 +252,10 @@ export class QueueScanner {
     const file = readQueueFile(absolute, options);
     if (file === "gone" || file === "unfinished") return undefined;
     const arrival = `${file.arrivalTime}.${file.arrivalMicroseconds}`;
-    const { inode, fileSize, mtimeMs } = file;
-    this.#known.set(id, { queue, path, inode, fileSize, mtimeMs, mode: stat.mode, arrival, scan });
+    const { ino: inode, size: fileSize, mtimeMs, mode } = stat;
+    // Another change within the same tick of the file system's clock would not show.
+    const ctimeMs = Math.abs(this.#now() - stat.ctimeMs) < CLOCK_TICK_MS ? Number.NaN : stat.ctimeMs;
+    this.#known.set(id, { queue, path, inode, fileSize, mtimeMs, ctimeMs, mode, arrival, scan });
     // A short ID may have been given to another message.
     const other = known?.inode !== inode || known.fileSize !== fileSize || known.arrival !== arrival;
     if (other) return { queue, path: absolute, file };
