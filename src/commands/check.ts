@@ -20,15 +20,17 @@ import {
   contradictions,
   definedFunctions,
   misspelt,
+  misspeltGlobals,
   positiveReturns,
   readOnlyAssignments,
   tokens,
 } from "../scripts/lint.ts";
 import { findScript, loadScript, readScript } from "../scripts/loader.ts";
-import { READ_ONLY_GLOBALS } from "../scripts/smtpsvr.ts";
+import { READ_ONLY_GLOBALS, WRITABLE_GLOBALS } from "../scripts/smtpsvr.ts";
 import { makeDirectory } from "../serve/directory.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { budgetOf, createEngine } from "../serve/service.ts";
+import { missingDoors } from "./check-doors.ts";
 
 const NO_NOTICES =
   "Postfix shows its notices to no milter: set non_smtpd_milters and internal_mail_filter_classes (README.md)";
@@ -114,6 +116,10 @@ async function checkServed(
   if (file === SMTPSVR_FILE) {
     for (const { line, text } of readOnlyAssignments(list, READ_ONLY_GLOBALS)) add("warning", line, text);
     for (const { line, text } of positiveReturns(list)) add("warning", line, text);
+    for (const { line, text } of misspeltGlobals(list, WRITABLE_GLOBALS)) add("warning", line, text);
+    for (const [callback, text] of missingDoors(config, state.loaded)) {
+      add("warning", lineOf(callback), `${callback}: ${text}`);
+    }
   }
   for (const { line, text } of contradictions(source)) add("note", line, text);
 }

@@ -16,7 +16,9 @@ import { makeDirectory } from "../serve/directory.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { Service } from "../serve/service.ts";
 import { Decisions, verdictText } from "../smtp/decide.ts";
+import { removedKeywords } from "../smtp/ehlo.ts";
 import { processNotice } from "../smtp/notice.ts";
+import { LOOK_UP } from "../smtp/rbl.ts";
 import { SmtpSession } from "../smtp/session.ts";
 import { CONTINUE, type Verdict } from "../smtp/verdict.ts";
 import { jsonEdit, jsonValue, showEdit, showValue } from "./show.ts";
@@ -71,6 +73,8 @@ class Play {
   #calls: CallTrace[] = [];
   /** What became of the signature, in the step that is played. */
   #signature = "";
+  /** What look-ups in block lists said, likewise. */
+  #blockLists = "";
   #directory: Directory | undefined;
 
   constructor(config: Config, options: TryOptions) {
@@ -81,6 +85,7 @@ class Play {
   async run(raw: Buffer): Promise<object> {
     const { from, to, ip, helo, user } = this.#options;
     const service = await this.#service();
+    await this.#keywords(service, ip);
     const session = new SmtpSession(service, { address: ip, port: 0, hostname: "" }, service.newSessionId());
     const refused = (verdict: Verdict) => verdict.kind === "refuse";
     let verdict = this.#step("connect", await session.start());
@@ -121,6 +126,14 @@ class Play {
       printed: this.#printed.join(""),
       errors: this.errors,
     };
+  }
+
+  /** What Postfix would ask before the connection, if the script has an answer. */
+  async #keywords(service: Service, ip: string): Promise<void> {
+    const { ehlo } = this.#config.facts;
+    const removed = await removedKeywords(service, ehlo, ip, service.newSessionId(), new Set());
+    if (this.#calls.length > 0)
+      this.#step(`EHLO keywords not offered: ${removed.join(" ") || "none"}`, CONTINUE);
   }
 
   /** @returns undefined when the message is no notice */
@@ -171,6 +184,7 @@ class Play {
       ...log,
       info: (event, { callback, result, detail } = {}) => {
         if (event === "decision" && callback === "signature") this.#signature = `${result} ${detail}`.trim();
+        if (event === "decision" && callback === LOOK_UP) this.#blockLists = `${result} ${detail}`.trim();
       },
     };
     const modules = helperModules(this.#config, log, directory);
@@ -191,10 +205,13 @@ class Play {
     const text = verdictText(verdict);
     const signature = this.#signature;
     this.#signature = "";
+    const blockLists = this.#blockLists;
+    this.#blockLists = "";
     this.#steps.push({
       command,
       verdict: text,
       ...(signature === "" ? {} : { signature }),
+      ...(blockLists === "" ? {} : { block_lists: blockLists }),
       calls: calls.map(({ callback, args, results, ms, error }) => ({
         callback,
         args: args.map(jsonValue),
@@ -205,6 +222,7 @@ class Play {
     });
     if (!this.#options.json) {
       process.stdout.write(`${command}: ${text}\n`);
+      if (blockLists !== "") process.stdout.write(`  block lists: ${blockLists}\n`);
       if (signature !== "") process.stdout.write(`  signature: ${signature}\n`);
       for (const edit of edits) process.stdout.write(`  edit: ${showEdit(edit)}\n`);
     }

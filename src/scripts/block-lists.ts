@@ -26,6 +26,20 @@ export interface BlockListOutput {
   readonly RBLHeader: string;
 }
 
+/** Those that a script may set. */
+export const BLOCK_LIST_GLOBALS: readonly (keyof BlockListInput | keyof BlockListOutput)[] = [
+  "CheckRBL",
+  "RBLServers",
+  "RBLWhitelist",
+  "RBLCheckAllServers",
+  "RBLFound",
+  "RBLBlackhole",
+  "RBLAccept",
+  "RBLRedirect",
+  "RBLRejectMessage",
+  "RBLHeader",
+];
+
 export class BlockListGlobals {
   readonly #env: LuaEnvironment;
 

@@ -122,15 +122,32 @@ function distance(a: string, b: string): number {
 
 /** Assignments to globals that the script should only read. */
 export function readOnlyAssignments(list: readonly Token[], readOnly: ReadonlySet<string>): LintFinding[] {
-  const found: LintFinding[] = [];
+  return globalAssignments(list)
+    .filter(({ text }) => readOnly.has(text))
+    .map(({ line, text }) => ({ line, text: `${text} is read-only; what is assigned to it has no effect` }));
+}
+
+/** Assignments to globals whose names are nearly, but not quite, one of `globals`. */
+export function misspeltGlobals(list: readonly Token[], globals: ReadonlySet<string>): LintFinding[] {
+  const known = [...globals];
+  return globalAssignments(list).flatMap(({ line, text }) => {
+    const near = globals.has(text) ? undefined : known.find((name) => looksLike(text, name));
+    return near === undefined ? [] : [{ line, text: `${text} means nothing here; is ${near} meant?` }];
+  });
+}
+
+/** The names that are assigned to and look like globals. */
+function globalAssignments(list: readonly Token[]): Token[] {
+  const found: Token[] = [];
   let braces = 0;
-  for (const [i, { type, line, text }] of list.entries()) {
+  for (const [i, token] of list.entries()) {
+    const { type } = token;
     if (type === OPEN_BRACE) braces++;
     else if (type === CLOSE_BRACE) braces--;
-    if (braces > 0 || type !== TK.NAME || !readOnly.has(text) || list[i + 1]?.type !== ASSIGN) continue;
+    if (braces > 0 || type !== TK.NAME || list[i + 1]?.type !== ASSIGN) continue;
     const before = list[i - 1]?.type;
     if (before === DOT || before === COLON || before === TK.LOCAL || isLoopVariable(list, i)) continue;
-    found.push({ line, text: `${text} is read-only; what is assigned to it has no effect` });
+    found.push(token);
   }
   return found;
 }

@@ -11,7 +11,7 @@ import type { LuaEngine } from "../lua/engine.ts";
 import type { LuaEnvironment } from "../lua/environment.ts";
 import type { LuaInput, LuaValue } from "../lua/values.ts";
 import { LuaTable, truthy, typeName } from "../lua/values.ts";
-import { BlockListGlobals, type BlockListInput } from "./block-lists.ts";
+import { BLOCK_LIST_GLOBALS, BlockListGlobals, type BlockListInput } from "./block-lists.ts";
 import type { LoadedScript } from "./loader.ts";
 import type { MessageArguments } from "./message-arguments.ts";
 import { type ProcessActions, readActions } from "./process-actions.ts";
@@ -53,6 +53,16 @@ export const READ_ONLY_GLOBALS: ReadonlySet<string> = new Set([
   "QueueID",
   "TLSVersion",
   "Submission",
+  "RBLResultInfo",
+]);
+
+/** Globals marked IN/OUT. */
+export const WRITABLE_GLOBALS: ReadonlySet<string> = new Set([
+  "ValidClientAddress",
+  "LocalClientAddress",
+  "AuthenticationRequired",
+  "AllowedUsers",
+  ...BLOCK_LIST_GLOBALS,
 ]);
 
 export interface Budgets {

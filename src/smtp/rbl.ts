@@ -47,6 +47,8 @@ export const UNLISTED: Listing = { refusal: CONTINUE, discard: false, redirect: 
 /** More would be a mistake of the script's, and each costs every client a packet. */
 const MOST_LISTS = 64;
 const STAGE = "block lists";
+/** What the log calls the look-ups themselves. */
+export const LOOK_UP = "RBL";
 
 /** Told once for each loaded script. */
 const uses = new WeakMap<LoadedScript, boolean>();
@@ -131,7 +133,7 @@ async function lookUp(
 ): Promise<readonly Listed[]> {
   const { services, globals, hostname, decisions } = stage;
   const warn = (problem: string) => decisions.warn(script, "Start", problem);
-  const record = (result: string, detail = "") => decisions.record("", "RBL", result, since, detail);
+  const record = (result: string, detail = "") => decisions.record("", LOOK_UP, result, since, detail);
   const whitelist = whitelistOf(services, input.RBLWhitelist, warn);
   if (whitelist.matches(globals.IPAddress, hostname)) {
     record("whitelisted");
@@ -141,7 +143,7 @@ async function lookUp(
   if (lists.length === 0) return [];
   const { listed, failed } = await services.lists.check(globals.IPAddress, lists, input.RBLCheckAllServers);
   const shown = listed.map(({ list, answers }) => `${list}=${answers.join(",")}`).join(" ");
-  const without = failed.length === 0 ? "" : `no answer: ${failed.join(" ")}`;
+  const without = failed.length === 0 ? "" : `(no answer from ${failed.join(", ")})`;
   record(listed.length > 0 ? `listed ${shown}` : "not listed", without);
   return listed;
 }
