@@ -4,11 +4,12 @@
  * and, when these are too many, switched off. It tells nobody but the logs;
  * handing out what it keeps is the primary's part.
  */
+import { dirname } from "node:path";
 import type { Config } from "../config/load.ts";
 import { SERVED_SCRIPTS, USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
 import { DEFAULT_DIR } from "../scripts/default-redirect.ts";
 import { DeathCount } from "./death-count.ts";
-import type { GivenScripts, ReportedError, ScriptProblem } from "./messages.ts";
+import type { GivenScripts, ReportedError, ScriptProblem, ScriptVersion } from "./messages.ts";
 import { type Channels, reportLoad, reportSwitchOff } from "./reports.ts";
 import { type LoadOutcome, type ScriptPlaces, ScriptSlot, type TryOut } from "./script-library.ts";
 import {
@@ -132,11 +133,15 @@ export class ScriptKeeper {
   async #load(slot: ScriptSlot, mayRemove: boolean): Promise<LoadOutcome> {
     const { channels, config, tryOut, looked, switchedOff } = this.#options;
     const directory = config().scripts_dir;
+    const before = slot.version;
     const outcome = await slot.load(directory, tryOut, mayRemove);
     if (outcome.kind === "loaded") this.#loadedAt.set(slot.name, new Date());
-    looked(slot.name, outcome.kind);
     switchedOff(slot.name, slot.switchedOff);
-    reportLoad(channels, slot, outcome, { directory, verdict: this.#without(slot.name) });
+    const told = seenBySite(slot, outcome, before);
+    looked(slot.name, told.kind);
+    if (told === outcome || told.kind === "removed") {
+      reportLoad(channels, slot, told, { directory, verdict: this.#without(slot.name) });
+    }
     return outcome;
   }
 
@@ -144,6 +149,14 @@ export class ScriptKeeper {
   #without(name: string): string {
     return SERVED_SCRIPTS[name]?.withoutIt ?? this.#options.config().script_error;
   }
+}
+
+/** A shipped script is in service where the site has none: for people it is absent. */
+function seenBySite(slot: ScriptSlot, outcome: LoadOutcome, before: ScriptVersion | undefined): LoadOutcome {
+  const shipped = (version: ScriptVersion | undefined) =>
+    version !== undefined && dirname(version.path) === DEFAULT_DIR;
+  if (outcome.kind === "refused" || !shipped(slot.version)) return outcome;
+  return { kind: before === undefined || shipped(before) ? "missing" : "removed" };
 }
 
 function placesOf(name: string): ScriptPlaces {
