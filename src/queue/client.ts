@@ -8,6 +8,7 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { DeferLog } from "./defer-log.ts";
+import type { RecipientState } from "./envelope.ts";
 import type { NextHop } from "./next-hop.ts";
 import type { QueueSettings } from "./postfix.ts";
 import {
@@ -22,7 +23,7 @@ import {
   type WireHops,
   type WireMoved,
 } from "./protocol.ts";
-import type { QueueFile, RecipientState } from "./queue-file.ts";
+import type { QueueFile } from "./queue-file.ts";
 import type { QueueName, ScanResult, Unreadable } from "./scan.ts";
 
 /** A message in the queue. */

@@ -9,26 +9,10 @@
  */
 import { closeSync, fstatSync, openSync, type Stats } from "node:fs";
 import { basename } from "node:path";
+import { Envelope, type Letter, type QueueRecipient } from "./envelope.ts";
 import { RECORD, RecordReader } from "./record.ts";
 
 export { QueueFileError } from "./record.ts";
-
-export type RecipientState = "todo" | "done" | "cancelled";
-
-/** DSN NOTIFY bits of a recipient (RFC 3461); 0 when the client asked for nothing. */
-export const NOTIFY = { never: 1, success: 2, failure: 4, delay: 8 } as const;
-
-export interface QueueRecipient {
-  readonly address: string;
-  readonly state: RecipientState;
-  /** As given in RCPT TO, before rewriting and aliases; "" when Postfix kept none. */
-  readonly original: string;
-  /** ORCPT parameter, such as "rfc822;user@example.com"; "" without one. */
-  readonly dsnOriginal: string;
-  readonly notify: number;
-  /** Of its record in the file; defer logs name recipients by it. */
-  readonly offset: number;
-}
 
 /** What the directory entry says; no read of the file is needed for it. Times in milliseconds since 1970. */
 export interface QueueEntry {
@@ -137,130 +121,6 @@ interface Header {
   readonly bodyOffset: number;
 }
 
-type Letter = (typeof RECORD)[keyof typeof RECORD];
-
-/** Envelope fields while they are gathered. */
-class Envelope {
-  sender: string | undefined;
-  recipients: QueueRecipient[] = [];
-  arrival: readonly [number, number] | undefined;
-  createTime = 0;
-  sizes: readonly number[] | undefined;
-  warnTime: number | undefined;
-  filter = "";
-  redirect = "";
-  verp = "";
-  envelopeId = "";
-  dsnReturn = 0;
-  fullName = "";
-  attributes: Record<string, string> = Object.create(null);
-  original = "";
-  dsnOriginal = "";
-  notify = 0;
-
-  /** Takes the reader's record; false for a type that has no place in an envelope. */
-  take(letter: Letter): boolean {
-    switch (letter) {
-      case RECORD.todo:
-        this.#recipient("todo");
-        return true;
-      case RECORD.done:
-        this.#recipient("done");
-        return true;
-      case RECORD.cancelled:
-        this.#recipient("cancelled");
-        return true;
-      case RECORD.attribute:
-        this.#attribute(reader.text);
-        return true;
-      case RECORD.original:
-        this.original = reader.text;
-        return true;
-      case RECORD.sender:
-        this.sender ??= reader.text;
-        return true;
-      case RECORD.time:
-        this.arrival ??= arrivalOf(reader.text);
-        return true;
-      case RECORD.size:
-        this.sizes ??= sizesOf(reader.text);
-        return true;
-      case RECORD.warnTime:
-        this.warnTime ??= wholeNumber(reader.text);
-        return true;
-      case RECORD.filterOrLinePart:
-        this.filter = reader.text;
-        return true;
-      case RECORD.redirect:
-        this.redirect = reader.text;
-        return true;
-      case RECORD.verp:
-        this.verp ||= reader.text;
-        return true;
-      case RECORD.fullName:
-        this.fullName = reader.text;
-        return true;
-      case RECORD.dsnOriginal:
-      case RECORD.dsnNotify:
-      case RECORD.dsnEnvelopeId:
-      case RECORD.dsnReturn:
-      case RECORD.createTime:
-        this.#named(letter, reader.text);
-        return true;
-      case RECORD.inspect:
-      case RECORD.killed:
-      case RECORD.returnReceipt:
-      case RECORD.errorsTo:
-      case RECORD.priority:
-        return true;
-      default:
-        return false;
-    }
-  }
-
-  #recipient(state: RecipientState): void {
-    const { original, dsnOriginal, notify } = this;
-    this.recipients.push({
-      address: reader.text,
-      state,
-      original,
-      dsnOriginal,
-      notify,
-      offset: reader.offset,
-    });
-    this.original = "";
-    this.dsnOriginal = "";
-    this.notify = 0;
-  }
-
-  #attribute(text: string): void {
-    const at = text.indexOf("=");
-    if (at < 1) throw reader.error(`an attribute without a name: ${JSON.stringify(text.slice(0, 80))}`);
-    const name = text.slice(0, at).trimEnd();
-    const value = text.slice(at + 1).trimStart();
-    const letter = NAMED[name];
-    if (letter !== undefined) this.#named(letter, value);
-    else this.attributes[name] = value;
-  }
-
-  /** Records that newer Postfix writes as attributes. */
-  #named(letter: Letter, value: string): void {
-    if (letter === RECORD.dsnOriginal) this.dsnOriginal = value;
-    else if (letter === RECORD.dsnNotify) this.notify = wholeNumber(value);
-    else if (letter === RECORD.dsnEnvelopeId) this.envelopeId = value;
-    else if (letter === RECORD.dsnReturn) this.dsnReturn = wholeNumber(value);
-    else this.createTime ||= wholeNumber(value);
-  }
-}
-
-const NAMED: Readonly<Record<string, Letter>> = {
-  dsn_orig_rcpt: RECORD.dsnOriginal,
-  notify_flags: RECORD.dsnNotify,
-  envelope_id: RECORD.dsnEnvelopeId,
-  ret_flags: RECORD.dsnReturn,
-  create_time: RECORD.createTime,
-};
-
 function parse(entry: QueueEntry, maxHeaderBytes: number): QueueFile {
   const envelope = new Envelope();
   readEnvelope(envelope, RECORD.content);
@@ -306,7 +166,7 @@ function readEnvelope(envelope: Envelope, last: Letter): void {
     reader.next();
     const letter = letterOf();
     if (letter === last) return;
-    if (!envelope.take(letter)) throw reader.error(`${shown()} in the envelope`);
+    if (!envelope.take(letter, reader)) throw reader.error(`${shown()} in the envelope`);
   }
 }
 
@@ -338,21 +198,6 @@ function readHeader(maxBytes: number): Header {
   }
 }
 
-/** The fields of a header block, "Name: value" with their folds, in order. */
-export function headerLines(header: string): string[] {
-  return header === "" ? [] : header.split(/\n(?![ \t])/);
-}
-
-/** Values by name in lower case, folds kept, white space around them removed; of several, the last (manual, "header data"). */
-export function headerData(lines: readonly string[]): Map<string, string> {
-  const data = new Map<string, string>();
-  for (const line of lines) {
-    const colon = line.indexOf(":");
-    data.set(line.slice(0, colon).trimEnd().toLowerCase(), line.slice(colon + 1).trim());
-  }
-  return data;
-}
-
 function letterOf(): Letter {
   return String.fromCharCode(reader.type) as Letter;
 }
@@ -360,24 +205,4 @@ function letterOf(): Letter {
 function shown(): string {
   const { type } = reader;
   return `a record of type ${type > 0x20 && type < 0x7f ? `"${String.fromCharCode(type)}"` : type}`;
-}
-
-function arrivalOf(text: string): readonly [number, number] {
-  const [, seconds = "", microseconds = "0"] = /^(\d+)(?: +(\d+))?$/.exec(text) ?? [];
-  if (seconds === "") throw reader.error(`an arrival time ${JSON.stringify(text)}`);
-  return [Number(seconds), Number(microseconds)];
-}
-
-function sizesOf(text: string): readonly number[] {
-  const numbers = text.trim().split(/ +/).map(Number);
-  if (numbers.length < 3 || !numbers.every((number) => Number.isSafeInteger(number) && number >= 0)) {
-    throw reader.error(`a size record ${JSON.stringify(text)}`);
-  }
-  return numbers;
-}
-
-function wholeNumber(text: string): number {
-  const number = Number(text.trim());
-  if (!Number.isSafeInteger(number)) throw reader.error(`${JSON.stringify(text)} instead of a number`);
-  return number;
 }

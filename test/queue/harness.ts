@@ -2,7 +2,9 @@
 import type { PrivatePostfix } from "../../postfix/private-instance.ts";
 import { SmtpClient } from "../../postfix/smtp-client.ts";
 import type { Log } from "../../src/log.ts";
-import { headerLines, type QueueFile, type QueueRecipient } from "../../src/queue/queue-file.ts";
+import type { QueueRecipient } from "../../src/queue/envelope.ts";
+import { headerLines } from "../../src/queue/header.ts";
+import type { QueueFile } from "../../src/queue/queue-file.ts";
 
 /** A log that keeps its lines, "event key=value". */
 export function keptLog(): Log & { readonly lines: string[] } {

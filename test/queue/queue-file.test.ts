@@ -4,13 +4,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import {
-  headerData,
-  headerLines,
-  type QueueFile,
-  QueueFileError,
-  readQueueFile,
-} from "../../src/queue/queue-file.ts";
+import { headerData, headerLines } from "../../src/queue/header.ts";
+import { type QueueFile, QueueFileError, readQueueFile } from "../../src/queue/queue-file.ts";
 import { buildQueueFile, record } from "./build.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "postlua-queue-file-"));

@@ -5,7 +5,7 @@ import { connect, Socket } from "node:net";
 import { join } from "node:path";
 import { AGENT_FD, QueueClient } from "../../src/queue/client.ts";
 import { leftoverRight } from "../../src/queue/halves.ts";
-import { headerData, headerLines } from "../../src/queue/queue-file.ts";
+import { headerData, headerLines } from "../../src/queue/header.ts";
 
 interface Task {
   readonly config: string;
