@@ -1,0 +1,24 @@
+-- A database as version 1 of the tables made it, with something in each of them. Never to be changed.
+CREATE TABLE postlua_versions (version INTEGER PRIMARY KEY, migrated_at TEXT NOT NULL);
+INSERT INTO postlua_versions VALUES (1, '2026-11-22T20:00:00.000Z');
+CREATE TABLE users (id INTEGER PRIMARY KEY, name KEYTEXT NOT NULL, name_key KEYTEXT NOT NULL UNIQUE, mailbox KEYTEXT NOT NULL UNIQUE, enabled INTEGER NOT NULL, password TEXT);
+CREATE TABLE lists (id INTEGER PRIMARY KEY, name KEYTEXT NOT NULL, name_key KEYTEXT NOT NULL UNIQUE);
+CREATE TABLE addresses (address KEYTEXT PRIMARY KEY, user_id INTEGER REFERENCES users (id) ON DELETE CASCADE, list_id INTEGER REFERENCES lists (id) ON DELETE CASCADE, position INTEGER NOT NULL, CHECK ((user_id IS NULL) <> (list_id IS NULL)));
+CREATE INDEX addresses_of_users ON addresses (user_id, position);
+CREATE INDEX addresses_of_lists ON addresses (list_id);
+CREATE TABLE members (list_id INTEGER NOT NULL REFERENCES lists (id) ON DELETE CASCADE, member_key KEYTEXT NOT NULL, member KEYTEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (list_id, member_key));
+CREATE INDEX members_by_key ON members (member_key);
+CREATE TABLE settings (name_key KEYTEXT PRIMARY KEY, name KEYTEXT NOT NULL, value TEXT NOT NULL);
+CREATE TABLE user_settings (user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE, name_key KEYTEXT NOT NULL, name KEYTEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (user_id, name_key));
+CREATE VIEW mailboxes AS SELECT a.address, u.mailbox, u.name AS login FROM addresses a JOIN users u ON u.id = a.user_id WHERE u.enabled = 1;
+CREATE VIEW logins AS SELECT name_key AS login, name, password, mailbox FROM users WHERE enabled = 1;
+INSERT INTO users VALUES (1, 'Joe', 'joe', 'example.com/joe/', 1, '{PLAIN}old');
+INSERT INTO users VALUES (7, 'ann', 'ann', 'example.org/ann/', 1, NULL);
+INSERT INTO lists VALUES (1, 'All', 'all');
+INSERT INTO addresses VALUES ('joe@example.com', 1, NULL, 0);
+INSERT INTO addresses VALUES ('ann@example.org', 7, NULL, 0);
+INSERT INTO addresses VALUES ('all@example.com', NULL, 1, 0);
+INSERT INTO members VALUES (1, 'joe', 'Joe', 0);
+INSERT INTO members VALUES (1, 'out@example.net', 'out@example.net', 1);
+INSERT INTO settings VALUES ('spamthreshold', 'SpamThreshold', '5');
+INSERT INTO user_settings VALUES (7, 'forwards', 'Forwards', 'a@b.c');
