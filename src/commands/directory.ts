@@ -68,8 +68,13 @@ export function show(json: boolean, value: unknown, text: string): number {
 export async function findUser(store: Store, nameOrAddress: string): Promise<User> {
   const user = await store.user(nameOrAddress);
   if (user !== undefined) return user;
-  const meaning = await store.lookup(nameOrAddress.toLowerCase());
+  const address = nameOrAddress.toLowerCase();
+  const meaning = await store.lookup(address);
   if (meaning?.kind === "user") return meaning.user;
+  if (meaning === undefined && address.includes("@")) {
+    // A disabled one's address means nothing to the mail, but it does to the admin.
+    for await (const one of store.users()) if (one.addresses.includes(address)) return one;
+  }
   throw new DirectoryError(`there is no user ${JSON.stringify(nameOrAddress)}`);
 }
 

@@ -171,7 +171,10 @@ class Import {
     this.#progress.end();
     const { json } = this.#options;
     for (const problem of problems) process.stderr.write(`${problem}\n`);
-    const added = this.#added === 0 ? "nothing is added" : `${this.#added} users were added before`;
+    const added =
+      this.#added === 0
+        ? "nothing is added"
+        : `${users(this.#added)} ${this.#added === 1 ? "was" : "were"} added before`;
     process.stderr.write(`postlua: ${added}\n`);
     if (json) show(true, { ...this.#figures(), problems }, "");
     return EX_FAILED;
@@ -180,8 +183,8 @@ class Import {
   #done(): number {
     this.#progress.end();
     const { json, dryRun } = this.#options;
-    const skipped = this.#skipped === 0 ? "" : `, ${this.#skipped} were there already`;
-    const text = dryRun ? `${this.#checked} users would be added` : `${this.#added} users added`;
+    const skipped = this.#skipped === 0 ? "" : `, ${users(this.#skipped)} there already`;
+    const text = dryRun ? `${users(this.#checked)} would be added` : `${users(this.#added)} added`;
     return show(json, { ...this.#figures(), problems: [] }, `${text}${skipped}`);
   }
 
@@ -193,6 +196,10 @@ class Import {
       dry_run: this.#options.dryRun,
     };
   }
+}
+
+function users(count: number): string {
+  return count === 1 ? "1 user" : `${count} users`;
 }
 
 /** Names, addresses and mailboxes that somebody has, and since which line of the file. */
@@ -248,7 +255,7 @@ class Progress {
     if (!this.#terminal || now - this.#shownAt < PROGRESS_MS) return;
     this.#shownAt = now;
     this.#open = true;
-    process.stderr.write(`\r\x1b[K${count} users ${what}`);
+    process.stderr.write(`\r\x1b[K${users(count)} ${what}`);
   }
 
   end(): void {

@@ -36,7 +36,16 @@ onBoth("user: add, show, list, set, remove", async (backend) => {
   )) as Record<string, unknown>;
   assert.deepEqual(changed.addresses, ["joe@example.com", "j@example.com"]);
   assert.deepEqual([changed.enabled, changed.settings], [false, { Empty: "", Signature: "Joe = me" }]);
-  const unset = await place.json("user", "set", "joe", "--unset", "empty", "--enable", "--mailbox", "x/");
+  const unset = await place.json(
+    "user",
+    "set",
+    "j@example.com",
+    "--unset",
+    "empty",
+    "--enable",
+    "--mailbox",
+    "x/",
+  );
   assert.deepEqual((unset as { settings: unknown }).settings, { Signature: "Joe = me" });
   const shown = await place.run(["user", "show", "j@EXAMPLE.com"]);
   assert.match(shown.out, /^mailbox {4}x\/\nenabled {4}yes\npassword {3}none/m);
