@@ -44,8 +44,9 @@ interface ListState {
   /** Resolves with the answer for 127.0.0.1, which nobody may list; undefined when there is none. */
   sound: Promise<string | undefined> | undefined;
   testedAt: number;
-  /** Look-ups in a row that ended with its time limit. */
+  /** Look-ups one after another that ended with its time limit; those that ran beside each other are one. */
   silences: number;
+  silentAt: number;
   restsUntil: number;
 }
 
@@ -103,12 +104,13 @@ export class BlockLists {
   ): Promise<readonly string[] | "failed"> {
     const zone = bareZone(list);
     const state = this.#state(`${client.version} ${zone}`);
-    if (this.#now() < state.restsUntil) return "failed";
+    const began = this.#now();
+    if (began < state.restsUntil) return "failed";
     const sound = this.#test(state, client, zone);
     using limit = new Deadline(this.#options.timeoutMs, signal);
     const result = await this.#options.query(`${client.text}.${zone}`, DNS_TYPE.A, undefined, limit.signal);
     if (!result.ok && result.rcode === DNS_NO_ANSWER && enough.aborted && !limit.timedOut) return [];
-    if (!result.ok && result.rcode !== NXDOMAIN) return this.#failed(state, list, result.rcode);
+    if (!result.ok && result.rcode !== NXDOMAIN) return this.#failed(state, list, result.rcode, began);
     state.silences = 0;
     const answers = this.#usable(list, result);
     if (answers.length === 0) return answers;
@@ -136,12 +138,15 @@ export class BlockLists {
     return state.sound;
   }
 
-  #failed(state: ListState, list: string, rcode: number): "failed" {
+  #failed(state: ListState, list: string, rcode: number, began: number): "failed" {
     if (rcode !== DNS_NO_ANSWER) {
       this.#report(list, `it cannot be asked: ${RCODES[rcode] ?? `DNS error ${rcode}`}`);
       return "failed";
     }
-    state.silences++;
+    if (began > state.silentAt) {
+      state.silences++;
+      state.silentAt = this.#now();
+    }
     if (state.silences < SILENCES) {
       this.#report(list, "no answer in time");
     } else {
@@ -177,7 +182,7 @@ export class BlockLists {
   #state(key: string): ListState {
     let state = this.#states.get(key);
     if (state === undefined) {
-      state = { sound: undefined, testedAt: 0, silences: 0, restsUntil: 0 };
+      state = { sound: undefined, testedAt: 0, silences: 0, silentAt: 0, restsUntil: 0 };
       this.#states.set(key, state);
       forgetOldest(this.#states);
     }
