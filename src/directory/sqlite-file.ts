@@ -44,7 +44,7 @@ export function prepareFile(path: string, group: string | undefined): { as: RunA
   const gid = group === undefined ? undefined : groupId(group);
   const directory = dirname(path);
   try {
-    if (!existsSync(directory)) mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
+    makeDirectory(directory);
   } catch (error) {
     throw new StoreUnavailable(`the directory ${directory} cannot be made (${codeOf(error)})`);
   }
@@ -80,6 +80,18 @@ export function prepareFile(path: string, group: string | undefined): { as: RunA
     closeSync(fd);
   }
   return { as, made: true };
+}
+
+/** Not by mkdir's own recursion, which never ends where a directory cannot have any in it, such as /proc. */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  makeDirectory(dirname(path));
+  try {
+    mkdirSync(path, { mode: DIRECTORY_MODE });
+  } catch (error) {
+    // Another process may be starting, too.
+    if (codeOf(error) !== "EEXIST") throw error;
+  }
 }
 
 function lstatOf(path: string): Stats | undefined {
