@@ -15,6 +15,8 @@ import {
   type ServedScript,
   SMTPSVR_FILE,
   UNSERVED_SCRIPTS,
+  USER_REDIRECT,
+  USER_REDIRECT_FILE,
 } from "../scripts/callbacks.ts";
 import {
   contradictions,
@@ -26,7 +28,10 @@ import {
   tokens,
 } from "../scripts/lint.ts";
 import { findScript, loadScript, readScript } from "../scripts/loader.ts";
+import { redirectOwner, userScriptName } from "../scripts/redirect-trial.ts";
+import { FACT_GLOBALS } from "../scripts/redirect-values.ts";
 import { READ_ONLY_GLOBALS, WRITABLE_GLOBALS } from "../scripts/smtpsvr.ts";
+import { userDirectories } from "../scripts/user-scripts.ts";
 import { makeDirectory } from "../serve/directory.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { budgetOf, createEngine } from "../serve/service.ts";
@@ -71,6 +76,18 @@ export async function check(config: Config, json: boolean): Promise<number> {
   for (const [name, served] of Object.entries(CALLED_SCRIPTS)) {
     await checkServed(engine, config, report, name, served);
   }
+  const { scripts_dir } = config;
+  for (const [user, directory] of userDirectories(scripts_dir)) {
+    const file = userScriptName(user);
+    await checkServed(
+      engine,
+      config,
+      report,
+      file,
+      { callbacks: USER_REDIRECT },
+      { directory, name: USER_REDIRECT_FILE },
+    );
+  }
   checkOthers(engine, config, report);
   await directory.close();
   print(report, json);
@@ -83,9 +100,11 @@ async function checkServed(
   report: Report,
   file: string,
   { callbacks, unserved = {} }: ServedScript,
+  place = { directory: config.scripts_dir, name: file },
 ): Promise<void> {
   const names = [...Object.keys(callbacks), ...Object.keys(unserved)];
-  const state = await loadScript(engine, config.scripts_dir, file, names, budgetOf(config.limits));
+  const budget = budgetOf(config.limits);
+  const state = await loadScript(engine, place.directory, file, names, budget, place.name);
   const add = (level: Finding["level"], line: number, text: string) => {
     report.findings.push({ level, file, line, text: decodeText(text) });
   };
@@ -120,6 +139,9 @@ async function checkServed(
     for (const [callback, text] of missingDoors(config, state.loaded)) {
       add("warning", lineOf(callback), `${callback}: ${text}`);
     }
+  }
+  if (redirectOwner(file) !== undefined) {
+    for (const { line, text } of readOnlyAssignments(list, FACT_GLOBALS)) add("warning", line, text);
   }
   for (const { line, text } of contradictions(source)) add("note", line, text);
 }

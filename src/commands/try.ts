@@ -71,6 +71,8 @@ class Play {
   readonly #steps: unknown[] = [];
   readonly #printed: string[] = [];
   #calls: CallTrace[] = [];
+  /** What became of users' mail, in the step that is played. */
+  #routing: string[] = [];
   /** What became of the signature, in the step that is played. */
   #signature = "";
   /** What look-ups in block lists said, likewise. */
@@ -184,6 +186,9 @@ class Play {
       ...log,
       info: (event, { callback, result, detail } = {}) => {
         if (event === "decision" && callback === "signature") this.#signature = `${result} ${detail}`.trim();
+        if (event === "decision" && (callback === "routing" || callback === "MainDoRouting")) {
+          this.#routing.push(decodeText(`${result} ${detail === "" ? "" : `(${detail})`}`.trim()));
+        }
         if (event === "decision" && callback === LOOK_UP) this.#blockLists = `${result} ${detail}`.trim();
       },
     };
@@ -205,11 +210,14 @@ class Play {
     const text = verdictText(verdict);
     const signature = this.#signature;
     this.#signature = "";
+    const routing = this.#routing;
+    this.#routing = [];
     const blockLists = this.#blockLists;
     this.#blockLists = "";
     this.#steps.push({
       command,
       verdict: text,
+      ...(routing.length === 0 ? {} : { routing }),
       ...(signature === "" ? {} : { signature }),
       ...(blockLists === "" ? {} : { block_lists: blockLists }),
       calls: calls.map(({ callback, args, results, ms, error }) => ({
@@ -223,6 +231,7 @@ class Play {
     if (!this.#options.json) {
       process.stdout.write(`${command}: ${text}\n`);
       if (blockLists !== "") process.stdout.write(`  block lists: ${blockLists}\n`);
+      for (const line of routing) process.stdout.write(`  routing: ${line}\n`);
       if (signature !== "") process.stdout.write(`  signature: ${signature}\n`);
       for (const edit of edits) process.stdout.write(`  edit: ${showEdit(edit)}\n`);
     }

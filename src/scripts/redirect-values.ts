@@ -199,7 +199,20 @@ export interface RoutingHeaders {
   readonly lines: readonly string[];
 }
 
-/** The variables that a script should only read. */
+/** Variables that a script should only read. */
+export const FACT_GLOBALS: ReadonlySet<string> = new Set([
+  "MessageSize",
+  "SpamScore",
+  "SpamScoreValid",
+  "Sender",
+  "User",
+  "Subject",
+  "UserSettings",
+  "Headers1",
+  "Headers2",
+]);
+
+/** They, with their values. */
 export function factGlobals(facts: RoutingFacts): Readonly<Record<string, LuaInput>> {
   return {
     MessageSize: facts.messageSize,
