@@ -189,7 +189,8 @@ export class QueueAgent {
   /** Answers once the first of the messages is neither coming in nor being delivered, or the time is over. */
   async #settled(ids: readonly string[], waitMs: number): Promise<readonly Place[]> {
     const busy = (place: Place) => place.queue === "active" || place.queue === "incoming";
-    for (const end = performance.now() + waitMs; ; await delay(POLL_MS)) {
+    const pollMs = Math.max(POLL_MS, ids.length / 100);
+    for (const end = performance.now() + waitMs; ; await delay(pollMs)) {
       const moving = ids.every((id) => this.#scanner.isActive(id) || busy(this.#place(id)));
       if (!moving || ids.length === 0 || performance.now() >= end || this.#closed) {
         return ids.map((id) => this.#place(id));

@@ -92,6 +92,8 @@ export class PostfixQueue {
   readonly #configDirectory: string;
   readonly #timeoutMs: number;
   readonly settings: QueueSettings;
+  /** Programs run one after another, however many are asked for at once. */
+  #running: Promise<unknown> = Promise.resolve();
 
   private constructor(options: PostfixOptions, settings: QueueSettings) {
     this.#configDirectory = options.configDirectory;
@@ -163,7 +165,10 @@ export class PostfixQueue {
 
   #run(program: string, args: readonly string[], input = ""): Promise<string> {
     const path = join(this.settings.commandDirectory, program);
-    return run(path, ["-c", this.#configDirectory, ...args], this.#timeoutMs, input);
+    const all = ["-c", this.#configDirectory, ...args];
+    const next = this.#running.then(() => run(path, all, this.#timeoutMs, input));
+    this.#running = next.catch(() => {});
+    return next;
   }
 }
 

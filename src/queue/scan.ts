@@ -75,6 +75,10 @@ interface Known {
   mtimeMs: number;
   /** Deferred again within the same second, a message has the same mtime. */
   ctimeMs: number;
+  /** Its last change was long enough ago to be told from a later one. */
+  settled: boolean;
+  /** What can change while size and times stay, as one string. */
+  content: string;
   mode: number;
   readonly arrival: string;
   scan: number;
@@ -240,7 +244,7 @@ export class QueueScanner {
       known.fileSize === stat.size &&
       known.mtimeMs === stat.mtimeMs &&
       known.ctimeMs === stat.ctimeMs;
-    if (same) {
+    if (same && known.settled) {
       known.scan = scan;
       if (known.queue === queue && known.mode === stat.mode) return undefined;
       known.queue = queue;
@@ -252,14 +256,31 @@ export class QueueScanner {
     const file = readQueueFile(absolute, options);
     if (file === "gone" || file === "unfinished") return undefined;
     const arrival = `${file.arrivalTime}.${file.arrivalMicroseconds}`;
-    const { ino: inode, size: fileSize, mtimeMs, mode } = stat;
-    // Another change within the same tick of the file system's clock would not show.
-    const ctimeMs = Math.abs(this.#now() - stat.ctimeMs) < CLOCK_TICK_MS ? Number.NaN : stat.ctimeMs;
-    this.#known.set(id, { queue, path, inode, fileSize, mtimeMs, ctimeMs, mode, arrival, scan });
+    const { ino: inode, size: fileSize, mtimeMs, ctimeMs, mode } = stat;
+    const settled = this.#isSettled(stat);
+    const content = contentOf(file);
+    this.#known.set(id, {
+      queue,
+      path,
+      inode,
+      fileSize,
+      mtimeMs,
+      ctimeMs,
+      settled,
+      content,
+      mode,
+      arrival,
+      scan,
+    });
     // A short ID may have been given to another message.
     const other = known?.inode !== inode || known.fileSize !== fileSize || known.arrival !== arrival;
     if (other) return { queue, path: absolute, file };
+    if (same && known.queue === queue && known.mode === mode && known.content === content) return undefined;
     return { entry: entryOf(id, stat), queue, path: absolute, file };
+  }
+
+  #isSettled(stat: Stats): boolean {
+    return Math.abs(this.#now() - stat.ctimeMs) >= CLOCK_TICK_MS;
   }
 
   /**
@@ -313,3 +334,8 @@ export class QueueScanner {
 }
 
 const LOOKS = 4;
+
+function contentOf({ recipients, warnTime }: QueueFile): string {
+  const letters = recipients.map(({ state }) => state[0]).join("");
+  return warnTime === 0 ? letters : `${letters} ${warnTime}`;
+}

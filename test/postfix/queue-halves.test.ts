@@ -1,6 +1,8 @@
 /** The two halves on a real queue, as root and as a user without rights: what each can do, and what it cannot. */
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { PrivatePostfix } from "../../postfix/private-instance.ts";
 import { Sink } from "../../postfix/sink.ts";
 import { accountFor, findAccount, PrivilegeError, startHalves } from "../../src/queue/halves.ts";
@@ -200,6 +202,44 @@ postfixTest("a scripts' half that dies, hangs or is told to end takes nothing wi
   assert.equal(await told.agent.ended, undefined);
   assert.equal((await postfix.settled()).length, 1);
 });
+
+postfixTest(
+  "started by Postfix's own user, both halves are that user and say so; what needs root fails in words",
+  async () => {
+    await using sink = await Sink.start();
+    await using postfix = await instance(sink);
+    const ids = await send(postfix.port, mails(2));
+    await parked(postfix, 2);
+    const { uid, gid } = findAccount("postfix");
+    const program = join(import.meta.dirname, "../queue/both-halves.ts");
+    const task = JSON.stringify({
+      config: postfix.configDirectory,
+      tame: true,
+      release: ids.slice(0, 1),
+      expire: ids.slice(1),
+    });
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [program, postfix.configDirectory, ENTRY, task],
+      {
+        uid,
+        gid,
+        cwd: "/",
+      },
+    );
+    assert.match(
+      stdout,
+      /^statement scripts run as the same user as the half that touches the queue: started without root/m,
+    );
+    const report = JSON.parse(stdout.split("\n").find((line) => line.startsWith("{")) ?? "{}") as Report;
+    assert.equal(report.uid, uid);
+    assert.match(report.leftover ?? "", /^it can read .*active$/);
+    assert.equal(report.messages.length, 2);
+    assert.equal(report.results[`release ${ids[0]}`], "taken");
+    assert.match(String(report.results.expire), /postsuper .*reserved for the superuser/);
+    await sink.waitFor(({ queueId }) => queueId === ids[0]);
+  },
+);
 
 postfixTest("users that would have rights are refused by name", async () => {
   const settings = { mailOwner: "postfix" };
