@@ -7,6 +7,7 @@
  * died is over, and its client is told so with 421, which ends the connection.
  */
 import type { Socket } from "node:net";
+import type { Log } from "../log.ts";
 import type { PolicyAction } from "../policy/action.ts";
 import { PolicyConnection } from "../policy/connection.ts";
 import type { PolicyRequest } from "../policy/request.ts";
@@ -19,7 +20,7 @@ export interface PolicyFrontOptions {
   /** A worker that serves, one of those with the fewest `load`. */
   readonly serving: (load: (worker: WorkerProcess) => number) => WorkerProcess | undefined;
   readonly idleTimeoutMs: number;
-  readonly problem: (text: string) => void;
+  readonly log: Log;
 }
 
 /** A request on its way. */
@@ -72,7 +73,7 @@ export class PolicyFront {
     const line: Line = { name: `policy ${++this.#lines}`, key: "", number: 0 };
     const connection = new PolicyConnection(socket, {
       answer: (request) => this.#ask(line, request),
-      onProblem: (error) => this.#options.problem(error.message),
+      onProblem: (error) => this.#problem(error.message),
       onFailure: LOST,
       idleTimeoutMs: this.#options.idleTimeoutMs,
     });
@@ -81,6 +82,7 @@ export class PolicyFront {
       this.#connections.delete(connection);
       // smtpd itself closes only between sessions.
       if (by === "peer") this.#release(line);
+      else this.#options.log.debug("policy connection closed", { client: line.key });
     });
   }
 
@@ -173,12 +175,16 @@ export class PolicyFront {
     return load;
   }
 
+  #problem(problem: string): void {
+    this.#options.log.error("policy", { problem });
+  }
+
   #look(): void {
     const now = performance.now();
     for (const [number, pending] of this.#asked) {
       if (pending.until > now) continue;
       this.#asked.delete(number);
-      this.#options.problem(`no answer within ${ANSWER_MS / 1000} s about ${pending.key}`);
+      this.#problem(`no answer within ${ANSWER_MS / 1000} s about ${pending.key}`);
       pending.answer(LOST);
     }
     const late = this.#waiting.filter(({ until }) => until <= now);

@@ -98,7 +98,7 @@ export class Primary {
       owners: this.#owners,
       serving: (load) => this.#pool.serving(load),
       idleTimeoutMs: config.policy.idle_timeout_s * 1000,
-      problem: (problem) => log.error("policy", { problem }),
+      log,
     });
     this.#milterFront = new MilterFront({
       introduced: (socket, transport, introduction) =>
