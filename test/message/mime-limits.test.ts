@@ -21,13 +21,16 @@ test("10,000 parts are all there", () => {
     { length: 10_000 },
     (_, i) => `--b\r\nContent-Type: a/b; name=${i}\r\n\r\nbody ${i}\r\n`,
   );
-  const found = structure(
-    store(`Content-Type: multipart/mixed; boundary=b\r\n\r\n${parts.join("")}--b--\r\n`),
-  );
+  const message = store(`Content-Type: multipart/mixed; boundary=b\r\n\r\n${parts.join("")}--b--\r\n`);
+  const found = structure(message);
   assert.equal(found.parts.length, 10_001);
   assert.equal(found.complete, true);
   assert.equal(found.parts[10_000]?.path, "10000");
   assert.equal(found.parts[10_000]?.contentTypeFilename, "9999");
+  for (const [i, { start, bodyStart, end }] of found.parts.slice(1).entries()) {
+    assert.equal(message.slice(start, end).toString(), `Content-Type: a/b; name=${i}\r\n\r\nbody ${i}`);
+    assert.equal(message.slice(bodyStart, end).toString(), `body ${i}`);
+  }
 });
 
 test("100 multiparts and 100 messages, each inside the one before", () => {

@@ -5,11 +5,13 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { rename, symlink, unlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
@@ -32,6 +34,14 @@ afterEach(() => rmSync(root, { recursive: true }));
 const save = (filename: string, text = "bytes", overwrite = false) =>
   saveFile({ directory, overwrite }, filename, [Buffer.from(text.slice(0, 2)), Buffer.from(text.slice(2))]);
 const read = (name: string) => readFileSync(join(directory, name), "utf8");
+
+/** Without following links. */
+function everything(top: string): string[] {
+  return readdirSync(top, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(top, entry.name);
+    return entry.isDirectory() ? [path, ...everything(path)] : [path];
+  });
+}
 
 const GOOD: [filename: string, file: string][] = [
   ["a.txt", "a.txt"],
@@ -74,6 +84,9 @@ const BAD: [filename: string, code: string][] = [
   ["none/a.txt", "missing"],
   ["file/a.txt", "link"],
   ["link/a.txt", "link"],
+  ["link/sub/deeper/a.txt", "link"],
+  ["sub/link/a.txt", "link"],
+  ["sub/link/link/a.txt", "link"],
   ["file", "exists"],
   ["link", "exists"],
   ["dangling", "exists"],
@@ -85,9 +98,11 @@ for (const [filename, code] of BAD) {
     writeFileSync(join(directory, "file"), "old");
     symlinkSync(root, join(directory, "link"));
     symlinkSync(join(root, "target"), join(directory, "dangling"));
-    const before = readdirSync(root, { recursive: true }).sort();
+    symlinkSync(root, join(directory, "sub", "link"));
+    mkdirSync(join(root, "sub", "deeper"), { recursive: true });
+    const before = everything(root);
     await assert.rejects(save(filename), (error) => error instanceof SaveError && error.code === code);
-    assert.deepEqual(readdirSync(root, { recursive: true }).sort(), before);
+    assert.deepEqual(everything(root), before);
     assert.equal(read("file"), "old");
   });
 }
@@ -114,6 +129,64 @@ test("pieces that fail leave nothing behind", async () => {
     message: /the source broke/,
   });
   assert.deepEqual(readdirSync(directory), ["sub"]);
+});
+
+test("a directory that becomes a link while the file is written: it goes where the directory is now", async () => {
+  mkdirSync(join(root, "outside"));
+  const swapped = function* () {
+    yield Buffer.from("by");
+    renameSync(join(directory, "sub"), join(directory, "moved"));
+    symlinkSync(join(root, "outside"), join(directory, "sub"));
+    yield Buffer.from("tes");
+  };
+  await saveFile({ directory, overwrite: true }, "sub/a.txt", swapped());
+  assert.equal(read("moved/a.txt"), "bytes");
+  assert.deepEqual(readdirSync(join(root, "outside")), []);
+});
+
+test("a link that appears under the file's name while it is written is not followed", async () => {
+  for (const overwrite of [false, true]) {
+    writeFileSync(join(root, "target"), "precious");
+    const linked = function* () {
+      yield Buffer.from("new");
+      symlinkSync(join(root, "target"), join(directory, "late"));
+    };
+    const saved = saveFile({ directory, overwrite }, "late", linked());
+    if (overwrite) await saved;
+    else await assert.rejects(saved, { code: "exists" });
+    assert.equal(readFileSync(join(root, "target"), "utf8"), "precious");
+    if (overwrite) assert.equal(read("late"), "new");
+    rmSync(join(directory, "late"));
+  }
+});
+
+test("somebody who swaps a directory and a link all the time leads no file outside", async () => {
+  mkdirSync(join(root, "outside"));
+  const [sub, aside] = [join(directory, "sub"), join(directory, "aside")];
+  let over = false;
+  const swapping = (async () => {
+    while (!over) {
+      await rename(sub, aside);
+      await symlink(join(root, "outside"), sub);
+      await unlink(sub);
+      await rename(aside, sub);
+    }
+  })();
+  for (let n = 0; n < 300; n++) {
+    await save(`sub/${n}`).catch((error) => assert.ok(error instanceof SaveError, String(error)));
+  }
+  over = true;
+  await swapping;
+  assert.deepEqual(readdirSync(join(root, "outside")), []);
+});
+
+test("of many that save under one name at a time one does, and the file is whole", async () => {
+  const texts = Array.from({ length: 20 }, (_, n) => String(n).repeat(50_000));
+  const results = await Promise.allSettled(texts.map((text) => save("same", text)));
+  const winners = results.flatMap(({ status }, n) => (status === "fulfilled" ? [n] : []));
+  assert.equal(winners.length, 1);
+  assert.equal(read("same"), texts[winners[0]!]);
+  assert.deepEqual(readdirSync(directory).sort(), ["same", "sub"]);
 });
 
 test("a save directory that is not there is an error in words", async () => {
