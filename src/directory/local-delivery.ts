@@ -11,7 +11,7 @@ import { readFileSync, type Stats, statSync } from "node:fs";
 import { canonical, internalize, parseList, scan, splitAddress, splitExtension } from "./address.ts";
 import { withExtension } from "./cleanup.ts";
 import { ExpansionError } from "./expander.ts";
-import { forAll, type Lookup, stampOf } from "./lookup.ts";
+import { forAll, isSettled, type Lookup, stampOf } from "./lookup.ts";
 import type { Parameter } from "./postfix-settings.ts";
 import { type Destination, type Postfix, resolve } from "./resolve.ts";
 
@@ -297,8 +297,7 @@ export class IncludeFiles {
     const kept = this.#files.get(path);
     if (kept?.stamp === stamp) return kept.text;
     const text = this.#text(path);
-    // One that changed just now may change again within the same tick of its clock.
-    if (Date.now() - newest > 1_500) this.#files.set(path, { stamp, text });
+    if (isSettled(newest)) this.#files.set(path, { stamp, text });
     return text;
   }
 

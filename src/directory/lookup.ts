@@ -68,8 +68,7 @@ export class Lookup {
       } catch (error) {
         if (error !== MISSING) throw error;
       }
-      if (signal?.aborted) throw new ExpansionError("given up");
-      await this.#fetch();
+      await orAborted(this.#fetch(), signal);
     }
     throw new ExpansionError("too many tables refer to each other");
   }
@@ -85,6 +84,16 @@ export class Lookup {
       }),
     );
   }
+}
+
+function orAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const giveUp = () => reject(new ExpansionError("given up"));
+    if (signal.aborted) giveUp();
+    signal.addEventListener("abort", giveUp, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
+  });
 }
 
 /** Goes through all of `items`, so that what each of them misses is asked for together. @throws MISSING */
@@ -109,17 +118,31 @@ export interface TableOptions {
   readonly maxAnswers?: number;
 }
 
-/** A file that was changed less than this ago may be changed again with the same time. */
-const SETTLED_MS = 1_500;
-const UNSETTLED_KEEP_MS = 100;
+/** What a file that may be changed again with the same time has answered is kept for so long only. */
+const UNSETTLED_KEEP_MS = 50;
+/** A table that cannot be read is left alone for so long, unless its files change. */
+const FAILURE_MS = 1_000;
 
-/** A list of Postfix's tables with what they have answered, also that a key is not there. */
+/** Keys that are asked for together. */
+interface Batch {
+  readonly keys: Set<string>;
+  readonly answer: Promise<ReadonlyMap<string, string>>;
+}
+
+/**
+ * A list of Postfix's tables with what they have answered, also that a key is
+ * not there. One question is under way at a time; what is wanted meanwhile
+ * waits, and is asked in one go.
+ */
 export class TableSource implements Source<string> {
   readonly #options: TableOptions;
   readonly #answers = new Map<string, { readonly value: string | undefined; readonly until: number }>();
   #files: TableFiles | undefined;
   #stamp = "";
   #now = 0;
+  #asking: Promise<unknown> | undefined;
+  #next: Batch | undefined;
+  #failure: { readonly error: unknown; readonly until: number } | undefined;
 
   constructor(options: TableOptions) {
     this.#options = options;
@@ -136,6 +159,7 @@ export class TableSource implements Source<string> {
   forget(): void {
     this.#answers.clear();
     this.#files = undefined;
+    this.#failure = undefined;
   }
 
   /** Forgets what is kept for a time only, because its tables have changed. */
@@ -149,21 +173,44 @@ export class TableSource implements Source<string> {
   }
 
   async fetch(keys: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    this.#next ??= this.#queue();
+    const { keys: all, answer } = this.#next;
+    for (const key of keys) all.add(key);
+    return answer;
+  }
+
+  #queue(): Batch {
+    const keys = new Set<string>();
+    const answer = (this.#asking ?? Promise.resolve()).then(() => {
+      this.#next = undefined;
+      const asking = this.#ask([...keys]);
+      this.#asking = asking.catch(() => {});
+      return asking;
+    });
+    return { keys, answer };
+  }
+
+  async #ask(keys: readonly string[]): Promise<ReadonlyMap<string, string>> {
     if (this.#files === undefined) {
       this.#files = this.#options.files();
       this.#stamp = stampOf(this.#files.files).text;
     }
+    if (this.#failure !== undefined && this.#failure.until > performance.now()) throw this.#failure.error;
     // Taken before the tables are read, so that a change meanwhile is noticed later.
     const files = this.#files;
     const { text, newest } = stampOf(files.files);
-    const found = await this.#options.ask(keys);
-    if (files === this.#files && text === this.#stamp) this.#keep(keys, found, newest, files.keepMs);
-    return found;
+    try {
+      const found = await this.#options.ask(keys);
+      if (files === this.#files && text === this.#stamp) this.#keep(keys, found, newest, files.keepMs);
+      return found;
+    } catch (error) {
+      this.#failure = { error, until: performance.now() + FAILURE_MS };
+      throw error;
+    }
   }
 
   #keep(keys: readonly string[], found: ReadonlyMap<string, string>, newest: number, keepMs: number): void {
-    const settled = Date.now() - newest > SETTLED_MS;
-    const until = performance.now() + (settled ? keepMs : Math.min(keepMs, UNSETTLED_KEEP_MS));
+    const until = performance.now() + (isSettled(newest) ? keepMs : Math.min(keepMs, UNSETTLED_KEEP_MS));
     const max = this.#options.maxAnswers ?? 50_000;
     for (const key of keys) {
       if (this.#answers.size >= max) this.#answers.delete(this.#answers.keys().next().value as string);
@@ -186,4 +233,10 @@ export function stampOf(files: readonly string[]): { readonly text: string; read
     }
   }
   return { text, newest };
+}
+
+/** Whether a file that was changed at `time` would show another change by its time. */
+export function isSettled(time: number): boolean {
+  // The kernel's clock goes on in steps of up to 10 ms; some file systems keep whole seconds.
+  return Date.now() - time > (time % 1_000 === 0 ? 2_000 : 50);
 }

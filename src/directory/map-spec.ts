@@ -37,7 +37,10 @@ export function listItems(value: string): string[] {
 
 /** The tables of a *_maps value. proxymap(8) is a matter of Postfix's own jail: the table behind it is asked. */
 export function tablesOf(value: string): string[] {
-  return listItems(value).map((item) => item.replace(/^(?:proxy:)+/, ""));
+  return listItems(value).map((item) => {
+    const table = item.replace(/^(?:proxy:)+/, "");
+    return COMBINED.includes(typeAndName(table)[0]) ? table.replace(/(?<=[{,\s])(?:proxy:)+/g, "") : table;
+  });
 }
 
 /** A table whose keys are patterns, alone or in a combination. */

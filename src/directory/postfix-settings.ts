@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { ExtensionRules, RewriteRules } from "./address.ts";
 import { ExpansionError } from "./expander.ts";
-import { stampOf } from "./lookup.ts";
+import { isSettled, stampOf } from "./lookup.ts";
 import { listItems } from "./map-spec.ts";
 import { COMMAND_PATH } from "./postmap.ts";
 
@@ -89,6 +89,9 @@ export class SettingsReader {
   readonly #files: readonly string[];
   #stamp = "";
   #settings: Promise<PostfixSettings | undefined> | undefined;
+  /** Read again and found the same, they stay the same object. */
+  #last: { readonly text: string; readonly settings: PostfixSettings } | undefined;
+  /** The files may have changed since they were read, and look the same; 0 for no. */
   #unsettledUntil = 0;
 
   constructor(configDir: string) {
@@ -105,24 +108,30 @@ export class SettingsReader {
     const doubtful = this.#unsettledUntil > 0 && Date.now() > this.#unsettledUntil;
     if (this.#settings !== undefined && text === this.#stamp && !doubtful) return this.#settings;
     this.#stamp = text;
-    // A file changed just now may be changed again within the same tick of its clock.
-    this.#unsettledUntil = Date.now() - newest < 1_000 ? Date.now() + 1_000 : 0;
-    const reading = readSettings(this.#configDir);
+    this.#unsettledUntil = isSettled(newest) ? 0 : Date.now() + 50;
+    const reading = this.#ask();
     this.#settings = reading;
     reading.catch(() => {
       if (this.#settings === reading) this.#settings = undefined;
     });
     return reading;
   }
+
+  async #ask(): Promise<PostfixSettings | undefined> {
+    const configDir = this.#configDir;
+    // postconf takes a second to find that out.
+    if (!existsSync(join(configDir, "main.cf"))) return undefined;
+    const [parameters, services] = await Promise.all([
+      postconf(configDir, ["-x", ...PARAMETERS]),
+      postconf(configDir, ["-M"]),
+    ]);
+    const text = parameters + services;
+    if (this.#last?.text !== text) this.#last = { text, settings: parse(parameters, services) };
+    return this.#last.settings;
+  }
 }
 
-async function readSettings(configDir: string): Promise<PostfixSettings | undefined> {
-  // postconf takes a second to find that out.
-  if (!existsSync(join(configDir, "main.cf"))) return undefined;
-  const [parameters, services] = await Promise.all([
-    postconf(configDir, ["-x", ...PARAMETERS]),
-    postconf(configDir, ["-M"]),
-  ]);
+function parse(parameters: string, services: string): PostfixSettings {
   const values = new Map<string, string>();
   for (const line of parameters.split("\n")) {
     const at = line.indexOf("=");

@@ -70,6 +70,7 @@ export class Postmap {
       const child = spawn(program, args, { env, stdio: "pipe" });
       const fail = (why: string) => {
         clearTimeout(timer);
+        child.removeAllListeners("close");
         child.kill("SIGKILL");
         reject(new ExpansionError(`${tables.join(" ")}: ${why}`));
       };
@@ -84,6 +85,8 @@ export class Postmap {
       });
       child.stderr.on("data", (chunk: Buffer) => {
         if (problem.length < MAX_ERROR_BYTES) problem += chunk.toString("utf8");
+        // It sleeps a second after that.
+        if (/(?:fatal|panic): .*\n/.test(problem)) fail(reason(problem));
       });
       child.on("error", (error: NodeJS.ErrnoException) =>
         fail(`${program} cannot be run (${error.code}); is Postfix installed?`),
@@ -106,9 +109,10 @@ export class Postmap {
 function reason(problem: string): string {
   const lines = problem
     .split("\n")
-    .map((line) => line.replace(/^\S*(?:postmap|postconf): (?:(?:fatal|error|warning|panic): )?/, "").trim())
+    .map((line) => line.replace(/^\S*postmap: (?:(?:fatal|error|warning|panic): )?/, "").trim())
     .filter((line) => line !== "");
-  return lines.join("; ") || "it gave no reason";
+  // It repeats its warnings; the last words are about the end.
+  return [...new Set(lines)].slice(-2).join("; ") || "it gave no reason";
 }
 
 /** "key TAB value" lines in the order of the keys. */
