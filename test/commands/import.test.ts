@@ -1,6 +1,6 @@
 /** `postlua user import`: CSV and passwd(5), good and bad, short and long. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
 import { Readable } from "node:stream";
@@ -216,4 +216,8 @@ test(`${ROWS} users, with progress on a terminal`, async () => {
   }
   const listed = (await place.json("user", "list")) as unknown[];
   assert.equal(listed.length, ROWS);
+  const command = '"$0" "$@" | head -1';
+  const list = [MAIN, "user", "list", "--config", place.config];
+  const head = spawnSync("sh", ["-c", command, process.execPath, ...list], { encoding: "utf8" });
+  assert.deepEqual([head.stdout, head.stderr], ["user0 user0@d0.example.com alias0@example.org\n", ""]);
 });

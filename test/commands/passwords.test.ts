@@ -1,7 +1,7 @@
 /** `postlua passwd` and `postlua password-check` as processes; hashes as Dovecot reads them. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { MAIN, Place } from "./place.ts";
@@ -135,6 +135,23 @@ test("a broken script refuses everything; a missing one or one without Check has
   assert.match(err, /PASSWORDCHECK\.LUA:1: /);
   rmSync(place.file("scripts"), { recursive: true });
   assert.equal((await ask()).code, 70);
+});
+
+test("Check reads the store by its helpers, and refuses while the store cannot answer", async () => {
+  using place = new Place();
+  place.script(`function Check(user, password)
+    local found, word = VPOP3.GetSetting("Blocked word")
+    return not found or not string.find(password, word, 1, 1), "It has the blocked word."
+  end`);
+  await place.json("setting", "set", "Blocked word", "trouba");
+  const ask = (password: string) => place.run(["password-check", "joe"], password);
+  assert.equal((await ask("something else")).code, 0);
+  assert.deepEqual(await ask("mytroubador"), { code: 1, out: "It has the blocked word.\n", err: "" });
+  writeFileSync(place.database, "no database at all ".repeat(500));
+  const { code, out, err } = await ask("something else");
+  assert.deepEqual([code, (out + err).includes("something else")], [70, false]);
+  assert.match(err, /PASSWORDCHECK\.LUA:2: /);
+  assert.match(err, /postlua\.db/);
 });
 
 test("passwd asks Check, says why not, and stores nothing then", async () => {
