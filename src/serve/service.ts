@@ -158,6 +158,11 @@ export class Service implements DoorServices {
     return this.#ids.next();
   }
 
+  /** What load() has found, by name. */
+  get loaded(): ReadonlyMap<string, ScriptState> {
+    return this.#states;
+  }
+
   /** From the disk, each time. */
   userScript(user: string): Promise<ScriptState> {
     return loadUserScript(this.engine, this.#config.scripts_dir, user, this.budgets.callback);
