@@ -4,8 +4,8 @@
  * store, and tells Postfix who has logged in.
  */
 import assert from "node:assert/strict";
-import { chownSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { chownSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import { installation } from "../../postfix/layout.ts";
 import { PrivatePostfix } from "../../postfix/private-instance.ts";
 import { Sink } from "../../postfix/sink.ts";
@@ -89,6 +89,7 @@ async function startMail(backend: Backend): Promise<Mail> {
     virtual_gid_maps: `static:${NOBODY}`,
     recipient_delimiter: "+",
     enable_original_recipient: "no",
+    service_throttle_time: "1s",
   });
   await postfix.start();
   const inbox = (mailbox: string) => {
@@ -204,3 +205,33 @@ onBoth("the hands of Postfix reach no further than they have to", async (backend
   const table = mail.postfix.writeTable("curious.cf", text);
   await assert.rejects(mail.postfix.run("postmap", ["-q", "ann", `pgsql:${table}`]), /permission denied/);
 });
+
+onBoth(
+  "while the store is away mail waits: an answer comes later, or 4xx, and never 5xx",
+  async (backend) => {
+    await using mail = await startMail(backend);
+    await mail.store.addUser({ name: "ann", addresses: ["ann@example.com"] });
+    const path = sqlitePath(mail.config.database);
+    if (path === undefined) {
+      const map = (await mail.postfix.parameter("virtual_mailbox_maps")).replace(/^proxy:pgsql:/, "");
+      const text = readFileSync(map, "utf8").replace(/^(hosts = .*):\d+$/m, "$1:1");
+      assert.match(text, /:1$/m);
+      mail.postfix.writeTable(basename(map), text);
+      await mail.postfix.reload();
+      for (const { text } of await mail.rcpt("ann@example.com", "unknown@example.com"))
+        assert.match(text, /^4/);
+      return;
+    }
+    // Postfix's process for tables ends at a SQLite file that it cannot read; whoever asked it asks again.
+    await mail.postfix.reload();
+    const after = mail.postfix.logSize();
+    renameSync(path, `${path}.away`);
+    const asked = mail.rcpt("ann@example.com");
+    await mail.postfix.waitFor(/proxymap\[\d+\]: fatal: /, { after });
+    renameSync(`${path}.away`, path);
+    assert.deepEqual(
+      (await asked).map(({ code }) => code),
+      [250],
+    );
+  },
+);
