@@ -274,6 +274,46 @@ postfixTest("repeats are dropped for a while", async () => {
   assert.equal(sink.messages.length, 2);
 });
 
+postfixTest(
+  "force sends what repeats; ProcessMessage3 of later VPOP3 is asked about real bounces, too",
+  async () => {
+    await using served = await Served.start({
+      scripts: {
+        "ERRORS.LUA": `
+function ProcessMessage3(component, id, type, severity, err, conn, title_id, title, template_id, message, target, sender)
+  print(component, type, severity, title_id, template_id, err, target)
+  return "Again", message .. "\\nForced.\\n", target, sender, string.find(err, "unknown2") ~= nil
+end`,
+      },
+      sink: SINK,
+      internal: true,
+      config: "[errors]\nrepeat_after = 3600",
+    });
+    const { postfix, postlua, sink } = served;
+    const isAbout = ({ bytes }: SinkMessage, name: string) => bytes.includes(`rfc822; ${name}@`);
+    const about = (name: string) => sink.messages.filter((message) => isAbout(message, name)).length;
+    let first: SinkMessage | undefined;
+    for (let n = 1; n <= 2; n++) {
+      for (const name of ["unknown", "unknown2"]) {
+        await submit(served, "ann@example.test", [`${name}@elsewhere.test`]);
+      }
+      first = await sink.waitFor((message) => message !== first && isAbout(message, "unknown2"));
+    }
+    await postlua.waitFor(({ result }) => result === "discard, a repeat");
+    assert.deepEqual(await postfix.settled(), []);
+    assert.deepEqual([about("unknown"), about("unknown2")], [1, 2]);
+    for (const message of sink.messages) {
+      assert.equal(header(message, "subject"), "Again");
+      assert.match(await assertReport(message), /\nForced\.$/);
+    }
+    await postlua.stop();
+    const asked =
+      "1\t1\t4\t101\t201\t550 5.1.1 <unknown@elsewhere.test>: no such user here\tann@example.test";
+    assert.ok(postlua.printed().split("\n").includes(asked), postlua.printed());
+    assert.equal(postlua.errors(), "");
+  },
+);
+
 postfixTest("bounces leave while postlua is down", async () => {
   await using served = await Served.start({
     scripts: { "ERRORS.LUA": script({ 101: '"x", ""' }) },
