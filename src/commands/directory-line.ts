@@ -45,10 +45,11 @@ export function addDirectoryCommands(
 
 function addUserCommands(user: Command): void {
   command(user, "add <name>", "add a user")
-    .option(
-      "--address <address...>",
-      "full addresses whose mail is the user's; the first is the main one",
-      [],
+    .addOption(
+      new Option(
+        "--address <address...>",
+        "full addresses whose mail is the user's; the first is the main one",
+      ).default([], "none"),
     )
     .option(
       "--mailbox <path>",
@@ -71,17 +72,18 @@ function addUserCommands(user: Command): void {
   );
   command(user, "set <user>", "change a user, by name or address")
     .option("--address <address...>", "these addresses instead of all that there are")
-    .option("--add-address <address...>", "these addresses, too", [])
-    .option("--remove-address <address...>", "without these addresses", [])
+    .addOption(new Option("--add-address <address...>", "these addresses, too").default([], "none"))
+    .addOption(new Option("--remove-address <address...>", "without these addresses").default([], "none"))
     .option("--mailbox <path>", "path below the mail directory; mail is not moved")
     .addOption(new Option("--enable", "mail and login work").default(false).conflicts("disable"))
     .option("--disable", "no mail and no login; nothing is deleted", false)
-    .option(
-      "--setting <name=value...>",
-      "set settings of the user's own; those that are not there are made",
-      [],
+    .addOption(
+      new Option(
+        "--setting <name=value...>",
+        "set settings of the user's own; those that are not there are made",
+      ).default([], "none"),
     )
-    .option("--unset <name...>", "remove settings of the user's own", [])
+    .addOption(new Option("--unset <name...>", "remove settings of the user's own").default([], "none"))
     .action(async (name: string, options: UserSetOptions) => {
       const { userSet } = await import("./user.ts");
       await done(userSet(name, options));
@@ -125,8 +127,14 @@ function addImport(user: Command): void {
       "the file is like /etc/passwd: people's accounts become users, without passwords",
       false,
     )
-    .option("--uids <first-last>", "with --passwd: the user ids that people have", uidRange, [1000, 59_999])
-    .option("--domain <domain...>", "with --passwd: each user gets NAME@DOMAIN", [])
+    .addOption(
+      new Option("--uids <first-last>", "with --passwd: the user ids that people have")
+        .argParser(uidRange)
+        .default([1000, 59_999], "1000-59999"),
+    )
+    .addOption(
+      new Option("--domain <domain...>", "with --passwd: each user gets NAME@DOMAIN").default([], "none"),
+    )
     .option("--skip-existing", "leave out users whose names are in the store already", false)
     .option("--dry-run", "check everything, add nothing", false)
     .action(async (file: string, options: ImportArguments) => {
@@ -192,7 +200,9 @@ function addSettingCommands(setting: Command): void {
 function addListCommands(list: Command): void {
   command(list, "add <name>", "add a list")
     .requiredOption("--address <address>", "the list's own full address")
-    .option("--member <member...>", "addresses, or names of users and lists", [])
+    .addOption(
+      new Option("--member <member...>", "addresses, or names of users and lists").default([], "none"),
+    )
     .action(async (name: string, options: ListOptions) => {
       const { listAdd } = await import("./list.ts");
       await done(listAdd(name, options));
@@ -232,8 +242,9 @@ function addListCommands(list: Command): void {
   );
 }
 
-const PASSWORD_CODES = `, 64 wrong usage, 70 PASSWORDCHECK.LUA failed and so
-the password is refused, 71 memory images of this process cannot be forbidden, 78 wrong configuration`;
+const PASSWORD_CODES = `
+64 wrong usage, 70 refused because PASSWORDCHECK.LUA failed, 71 memory images of this process cannot be forbidden,
+78 wrong configuration`;
 
 function addPasswordCommands(
   postlua: Command,
@@ -245,7 +256,7 @@ function addPasswordCommands(
     postlua,
     "passwd [user]",
     "set a user's password, asked for twice on the terminal",
-    `\nExit codes: 0 done, 1 refused or not done (the sentence says why), 69 the store cannot answer${PASSWORD_CODES}`,
+    `\nExit codes: 0 done, 1 refused or not done (the sentence says why), 69 the store cannot answer,${PASSWORD_CODES}`,
   )
     .addOption(
       new Option("--stdin", "read it from standard input instead")
@@ -265,7 +276,7 @@ function addPasswordCommands(
     postlua,
     "password-check [user]",
     "ask whether a password on standard input may become a user's; the reason of a refusal goes to standard output",
-    `\nThe user is PAM_USER where pam_exec calls.\nExit codes: 0 allowed, 1 refused${PASSWORD_CODES}`,
+    `\nThe user is PAM_USER where pam_exec calls.\nExit codes: 0 allowed, 1 refused,${PASSWORD_CODES}`,
   )
     .option("--debug", debug, false)
     .action(async (user: string | undefined, options: PasswordCheckOptions & { config?: string }) => {
