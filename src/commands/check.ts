@@ -13,6 +13,7 @@ import {
   CALLED_SCRIPTS,
   ERRORS_FILE,
   type ServedScript,
+  SIGNATURE_FILE,
   SMTPSVR_FILE,
   UNSERVED_SCRIPTS,
   USER_REDIRECT,
@@ -36,9 +37,13 @@ import { makeDirectory } from "../serve/directory.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { budgetOf, createEngine } from "../serve/service.ts";
 import { missingDoors } from "./check-doors.ts";
+import { neverCalled, unservedByDoors } from "./check-policy.ts";
 
 const NO_NOTICES =
   "Postfix shows its notices to no milter: set non_smtpd_milters and internal_mail_filter_classes (README.md)";
+
+/** Their mail is shown by a milter alone. */
+const BY_MILTER: readonly string[] = [ERRORS_FILE, SIGNATURE_FILE, USER_REDIRECT_FILE];
 
 interface Finding {
   readonly level: "error" | "warning" | "note";
@@ -113,7 +118,9 @@ async function checkServed(
     if (file === SMTPSVR_FILE) add("note", 0, `not in ${config.scripts_dir}`);
     return;
   }
-  if (file === ERRORS_FILE && !config.facts.showsNotices) add("warning", 0, NO_NOTICES);
+  const never = neverCalled(config);
+  if (never !== undefined && BY_MILTER.includes(place.name)) add("warning", 0, never);
+  else if (file === ERRORS_FILE && !config.facts.showsNotices) add("warning", 0, NO_NOTICES);
 
   const source = readScript(state.loaded.script.path, file);
   const { list } = tokens(source, config.lua_dialect);
@@ -136,7 +143,8 @@ async function checkServed(
     for (const { line, text } of readOnlyAssignments(list, READ_ONLY_GLOBALS)) add("warning", line, text);
     for (const { line, text } of positiveReturns(list)) add("warning", line, text);
     for (const { line, text } of misspeltGlobals(list, WRITABLE_GLOBALS)) add("warning", line, text);
-    for (const [callback, text] of missingDoors(config, state.loaded)) {
+    const doors = [...missingDoors(config, state.loaded), ...unservedByDoors(config, state.loaded)];
+    for (const [callback, text] of doors) {
       add("warning", lineOf(callback), `${callback}: ${text}`);
     }
   }
