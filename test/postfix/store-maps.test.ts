@@ -213,10 +213,12 @@ onBoth(
     await mail.store.addUser({ name: "ann", addresses: ["ann@example.com"] });
     const path = sqlitePath(mail.config.database);
     if (path === undefined) {
-      const map = (await mail.postfix.parameter("virtual_mailbox_maps")).replace(/^proxy:pgsql:/, "");
-      const text = readFileSync(map, "utf8").replace(/^(hosts = .*):\d+$/m, "$1:1");
-      assert.match(text, /:1$/m);
-      mail.postfix.writeTable(basename(map), text);
+      for (const name of ["virtual_mailbox_domains", "virtual_mailbox_maps", "virtual_alias_maps"]) {
+        const map = (await mail.postfix.parameter(name)).replace(/^proxy:pgsql:/, "");
+        const text = readFileSync(map, "utf8").replace(/^(hosts = .*):\d+$/m, "$1:1");
+        assert.match(text, /:1$/m);
+        mail.postfix.writeTable(basename(map), text);
+      }
       await mail.postfix.reload();
       for (const { text } of await mail.rcpt("ann@example.com", "unknown@example.com"))
         assert.match(text, /^4/);
