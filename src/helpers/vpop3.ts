@@ -9,7 +9,7 @@
 import { encodeText, toBytes } from "../bytes.ts";
 import type { Directory } from "../directory/directory.ts";
 import { type ExpandedAddress, ExpansionError } from "../directory/expander.ts";
-import { DirectoryError, StoreUnavailable } from "../directory/store.ts";
+import { DirectoryError, type SettingDefinition, type Store, StoreUnavailable } from "../directory/store.ts";
 import { type HostCall, type HostModule, LuaRaise } from "../lua/host.ts";
 import type { LuaInput } from "../lua/values.ts";
 
@@ -46,17 +46,17 @@ export function vpop3Module({ store, expander }: Pick<Directory, "store" | "expa
         return [names.map(encodeText)];
       },
 
-      /** (user, name) -> value | nil. */
+      /** (user, name) -> value, or its declared default | nil. */
       async GetUserSetting(call) {
         const [user, name] = [ownUser(call), text(call, 2)];
-        const value = await asked("GetUserSetting", store.userSetting(user, name));
+        const value = await asked("GetUserSetting", userSetting(store, user, name));
         return [value === undefined ? null : encodeText(value)];
       },
 
-      /** (user, name, value) -> whether it existed; it is never created. */
+      /** (user, name, value) -> whether it existed, declared ones do; it is never created. */
       async SetUserSetting(call) {
         const [user, name, value] = [ownUser(call), text(call, 2), text(call, 3)];
-        return [await asked("SetUserSetting", store.setUserSetting(user, name, value))];
+        return [await asked("SetUserSetting", setUserSetting(store, user, name, value))];
       },
 
       /** (address [, in mail server, which Postfix has not]) -> rows. */
@@ -69,6 +69,23 @@ export function vpop3Module({ store, expander }: Pick<Directory, "store" | "expa
       },
     },
   };
+}
+
+async function userSetting(store: Store, user: string, name: string): Promise<string | undefined> {
+  return (await store.userSetting(user, name)) ?? (await declared(store, user, name))?.fallback;
+}
+
+async function setUserSetting(store: Store, user: string, name: string, value: string): Promise<boolean> {
+  if (await store.setUserSetting(user, name, value)) return true;
+  const definition = await declared(store, user, name);
+  if (definition === undefined) return false;
+  return store.setUserSetting(user, definition.name, value, { create: true });
+}
+
+/** A setting that scripts have declared (MainGetSettings) is every user's, with its default. */
+async function declared(store: Store, user: string, name: string): Promise<SettingDefinition | undefined> {
+  const definition = (await store.definitions()).find((one) => lower(one.name) === lower(name));
+  return definition !== undefined && (await store.user(user)) !== undefined ? definition : undefined;
 }
 
 function rowTable(row: ExpandedAddress): LuaInput {

@@ -135,6 +135,15 @@ test("GetUserSetting gives the value or nil; SetUserSetting makes nothing", asyn
   assert.equal(await run('print(VPOP3.SetUserSetting("nobody", "Forwards", "x"))'), "false");
 });
 
+test("a declared setting is every user's, with its default", async () => {
+  await directory.store.define([{ name: "Colour", title: "Colour", type: "string", fallback: "grün" }]);
+  assert.equal(await run('print(VPOP3.GetUserSetting("joe", "colour"))'), "grün");
+  assert.equal(await run('print(VPOP3.GetUserSetting("nobody", "Colour"))'), "nil");
+  assert.equal(await run('print(VPOP3.SetUserSetting("nobody", "Colour", "x"))'), "false");
+  const set = 'print(VPOP3.SetUserSetting("joe", "COLOUR", "blau"), VPOP3.GetUserSetting("joe", "Colour"))';
+  assert.equal(await run(set), "true\tblau");
+});
+
 test("ExpandAddress has the manual's entries", async () => {
   const source = `
     for i, row in ipairs(VPOP3.ExpandAddress("all@x.test", -1)) do
