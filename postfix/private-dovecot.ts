@@ -37,8 +37,7 @@ export class PrivateDovecot {
   /** Resolves when logins can be asked about. Throws with Dovecot's log when it ends instead. */
   static async start({ scratch, users = {}, config = "" }: DovecotOptions): Promise<PrivateDovecot> {
     const program = PROGRAMS.find((path) => existsSync(path));
-    if (program === undefined)
-      throw new Error("dovecot is missing; postfix/setup.sh installs it");
+    if (program === undefined) throw new Error("dovecot is missing; postfix/setup.sh installs it");
     const base = join(scratch.path, "dovecot");
     mkdirSync(base, { recursive: true });
     const path = (name: string) => join(base, name);
