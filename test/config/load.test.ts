@@ -51,6 +51,16 @@ const BAD: [name: string, text: string, expected: (string | RegExp)[]][] = [
     [/^postlua\.toml:1: client_networks\.0: "10\.0\.0\.0\/33" is not/],
   ],
   [
+    "block lists",
+    "[rbl]\nservers = ['a.test', '192.0.2.1']\nwhitelist = ['192.0.2.*', 'a b']\naction = 'drop'\n[socketmap]\nlisten = ['x']",
+    [
+      'postlua.toml:2: rbl.servers.1: must be a domain, such as "zen.spamhaus.org"',
+      /^postlua\.toml:3: rbl\.whitelist\.1: "a b" is not an address, a range, a name or a pattern/,
+      /^postlua\.toml:4: rbl\.action: /,
+      /^postlua\.toml:6: socketmap\.listen\.0: must look like/,
+    ],
+  ],
+  [
     "client row in an array of tables",
     "[[clients]]\nnetwork = '10.0.0.0/8'\n[[clients]]\nnetwork = 'host'\n",
     [/^postlua\.toml:4: clients\.1\.network: "host" is not an address/],
