@@ -168,7 +168,15 @@ function settings(
 ): PostfixSettings {
   const text = (name: Parameter) => values.get(name) ?? "";
   const is = (name: Parameter) => text(name) === "yes";
-  const words = (name: Parameter) => listItems(text(name)).map(foldName);
+  const lists = new Map<Parameter, readonly string[]>();
+  const words = (name: Parameter) => {
+    let list = lists.get(name);
+    if (list === undefined) {
+      list = listItems(text(name)).map(foldName);
+      lists.set(name, list);
+    }
+    return list;
+  };
   return {
     text,
     is,
