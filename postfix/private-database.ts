@@ -128,6 +128,7 @@ export class PrivateDatabase {
   }
 
   async remove(): Promise<void> {
+    this.#server?.ref();
     this.#server?.kill("SIGQUIT");
     await this.#exited;
     this.scratch.remove();
