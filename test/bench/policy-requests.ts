@@ -25,6 +25,9 @@ const SCRIPTS = {
   "an ordinary script": undefined,
 };
 
+/** Of the client that connected last. */
+let port = 1_024;
+
 const [, , mode, path] = process.argv;
 if (mode === "noop" && path !== undefined) noop(path);
 else await bench();
@@ -69,8 +72,6 @@ async function bench(): Promise<void> {
     }
   }
 }
-
-let port = 1_024;
 
 /** A session's requests, from a client of its own. */
 function session(): Buffer[] {
