@@ -4,8 +4,19 @@
  * store, and tells Postfix who has logged in.
  */
 import assert from "node:assert/strict";
-import { chownSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
+import { type SpawnSyncReturns, spawnSync } from "node:child_process";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { installation } from "../../postfix/layout.ts";
 import { PrivatePostfix } from "../../postfix/private-instance.ts";
 import { Sink } from "../../postfix/sink.ts";
@@ -235,5 +246,103 @@ onBoth(
       (await asked).map(({ code }) => code),
       [250],
     );
+  },
+);
+
+/** A private Dovecot that does nothing but authenticate, by the files in postfix/maps. */
+async function startDovecot(
+  mail: Mail,
+): Promise<{ doveadm(...args: string[]): SpawnSyncReturns<string>; socket: string }> {
+  const { scratch } = mail.postfix;
+  const directory = join(scratch.path, "dovecot");
+  mkdirSync(join(directory, "run"), { recursive: true });
+  const type = sqlitePath(mail.config.database) === undefined ? "pgsql" : "sqlite";
+  const sql = join(directory, "sql.conf.ext");
+  writeFileSync(sql, await shipped(`dovecot-${type}.conf.ext`, mail.config, "dovecot"));
+  const socket = join(directory, "run", "postfix-auth");
+  const include = readFileSync(join(MAPS, "dovecot.conf.inc"), "utf8")
+    .replaceAll("/etc/postlua/maps/dovecot-sqlite.conf.ext", sql)
+    .replace("uid=vmail gid=vmail", `uid=${NOBODY} gid=${NOBODY}`);
+  const file = join(directory, "dovecot.conf");
+  writeFileSync(
+    file,
+    `base_dir = ${directory}/run
+state_dir = ${directory}
+log_path = ${directory}/log
+protocols =
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain
+auth_failure_delay = 0
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
+service auth {
+  extra_groups = postfix
+  unix_listener ${socket} {
+    mode = 0666
+  }
+}
+service stats {
+  chroot =
+}
+${include}`,
+  );
+  scratch.spawn("dovecot", ["-F", "-c", file], { stdio: "ignore" });
+  const log = () => (existsSync(`${directory}/log`) ? readFileSync(`${directory}/log`, "utf8") : "");
+  for (const end = Date.now() + 30_000; !existsSync(socket); await delay(10)) {
+    if (Date.now() > end) throw new Error(`Dovecot did not start: ${log()}`);
+  }
+  const doveadm = (...args: string[]) =>
+    spawnSync("doveadm", ["-c", file, ...args], { encoding: "utf8", timeout: 20_000 });
+  return { doveadm, socket };
+}
+
+onBoth(
+  "Dovecot lets users in by their passwords, and Postfix lets them send as themselves",
+  async (backend) => {
+    await using mail = await startMail(backend);
+    const { store, postfix } = mail;
+    await store.addUser({ name: "Ann", addresses: ["ann@example.com"], passwordHash: "{PLAIN}right" });
+    await store.addUser({ name: "joe", addresses: ["joe@example.com"] });
+    await store.addUser({
+      name: "off",
+      addresses: ["off@example.com"],
+      passwordHash: "{PLAIN}right",
+      enabled: false,
+    });
+    const { doveadm, socket } = await startDovecot(mail);
+    const test = (user: string, password: string) => doveadm("auth", "test", user, password).status;
+    assert.equal(test("ann", "right"), 0);
+    assert.equal(test("ANN", "right"), 0);
+    assert.equal(test("ann", "wrong"), 77);
+    for (const user of ["joe", "off", "nobody", "' OR ''='"]) assert.equal(test(user, "right"), 77, user);
+    assert.match(doveadm("user", "ann").stdout, /mail\s+maildir:\/var\/vmail\/example.com\/ann\//);
+    assert.match(doveadm("user", "*").stdout, /^Ann\njoe\n$/);
+    await store.changeUser("ann", { passwordHash: "{PLAIN}changed" });
+    assert.equal(test("ann", "right"), 77);
+    await postfix.postconf({
+      smtpd_sasl_auth_enable: "yes",
+      smtpd_sasl_type: "dovecot",
+      smtpd_sasl_path: socket,
+      smtpd_sender_restrictions: "reject_sender_login_mismatch",
+      smtpd_relay_restrictions: "permit_sasl_authenticated, reject_unauth_destination",
+    });
+    const { client } = await SmtpClient.connect({ port: postfix.port, from: "127.0.0.2" });
+    await client.command("EHLO client.example.net");
+    const login = Buffer.from("\0ann\0changed").toString("base64");
+    assert.equal((await client.command(`AUTH PLAIN ${login}`)).code, 235);
+    const tries: [string, number][] = [
+      ["ann@example.com", 250],
+      ["joe@example.com", 553],
+    ];
+    for (const [sender, code] of tries) {
+      await client.command(`MAIL FROM:<${sender}>`);
+      assert.equal((await client.command("RCPT TO:<out@example.org>")).code, code, sender);
+      await client.command("RSET");
+    }
+    client.close();
   },
 );
