@@ -342,7 +342,7 @@ postfixTest(
   },
 );
 
-postfixTest("signatures from the store, and a store that is away", async () => {
+postfixTest("signatures from the store", async () => {
   await using routed = await Routed.start({
     people: {
       zoe: { settings: { Signature: "Zoë & Co" } },

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fromBytes } from "../../src/bytes.ts";
 import { Place } from "./place.ts";
 
 const AWAY = { Forwards: "away@elsewhere.test", SendToNormalRecipient: "no" };
@@ -171,4 +172,43 @@ test("a file of a script that appears later is used at once by what reads the di
   const path = join(place.scratch.path, "scripts/users/joe/USER_REDIRECT.LUA");
   writeFileSync(path, `Assistants = "helper@elsewhere.test"`);
   assert.deepEqual((await place.send({ to: ["<joe@users.test>"] })).changes, ["+helper@elsewhere.test"]);
+});
+
+test("a user's script that never ends is stopped, whatever the script for all users makes of it", async () => {
+  await using place = await Place.open(
+    {
+      "USER_REDIRECT.LUA": `function MainDoRouting() return tostring(pcall(VPOP3.RunUserScript)) end`,
+      "users/joe/USER_REDIRECT.LUA": `local n = 0 while true do n = n + 1 pcall(string.rep, "x", 10) end`,
+      "users/ann/USER_REDIRECT.LUA": `os.sleep(60000)`,
+    },
+    "limits.cpu_ms = 200\nlimits.message_wall_ms = 1000",
+  );
+  await place.user("joe", AWAY);
+  await place.user("ann");
+  const { verdict, changes } = await place.send({ to: ["<joe@users.test>"] });
+  assert.equal(verdict.kind, "continue");
+  assert.deepEqual(changes, ["-joe@users.test", "+away@elsewhere.test"]);
+  assert.match(place.decisions.join("\n"), /^MainDoRouting: joe: sent to away@elsewhere\.test false/);
+  const late = await place.send({ to: ["<ann@users.test>"] });
+  assert.equal(late.verdict.kind === "refuse" && late.verdict.reply.code, 451);
+});
+
+test("what is stored for a signature, in the formats of the message", async () => {
+  await using place = await Place.open();
+  await place.user("joe", { Signature: "Joe & <Co>\nSales" });
+  await place.user("ann", { HTMLSignature: "<b>Ann</b>", Signature: "<blank>" });
+  await place.store.setSetting("signature", "Everybody", { create: true });
+  const header = "MIME-Version: 1.0\r\nContent-Type: text/html\r\n";
+  const body = async (from: string, html: boolean) => {
+    const mail = { from: `<${from}>`, to: ["<x@elsewhere.test>"], ...(html ? { header } : {}) };
+    const { edits } = await place.send(mail);
+    const edit = edits.find(({ kind }) => kind === "replaceBody");
+    return edit?.kind === "replaceBody" ? fromBytes(edit.body) : "";
+  };
+  assert.equal(await body("joe@users.test", false), "Hello\r\nJoe & <Co>\r\nSales\r\n");
+  assert.equal(await body("Joe@Users.Test", true), "Hello\r\n<p>Joe &amp; &lt;Co&gt;<br>\r\nSales</p>\r\n");
+  assert.equal(await body("ann@users.test", true), "Hello\r\n<b>Ann</b>\r\n");
+  assert.equal(await body("ann@users.test", false), "");
+  assert.equal(await body("stranger@other.test", false), "Hello\r\nEverybody\r\n");
+  assert.equal(await body("", false), "");
 });
