@@ -25,6 +25,7 @@ import {
   blockListStage,
   type Listing,
   listedEdits,
+  listedRoute,
   UNLISTED,
   usesBlockLists,
 } from "./rbl.ts";
@@ -264,6 +265,11 @@ export class SmtpSession {
       this.#services.decided?.(verdict.kind);
       return verdict;
     });
+  }
+
+  /** What block lists have the policy service alone do at this state of a message. */
+  listedRoute(state: string): PolicyAnswer {
+    return listedRoute(this.#listed(), state);
   }
 
   /** DATA. */

@@ -211,7 +211,7 @@ export class SharedSession {
     const { state, relaying } = question;
     if (step.verdict.kind === "refuse") return this.#refuse(step.verdict, state);
     if (step.verdict.kind === "discard") return { kind: "discard", text: "" };
-    if (state !== "RCPT") return DUNNO;
+    if (state !== "RCPT") return this.#milter === "none" ? this.#session.listedRoute(state) : DUNNO;
     if (relaying) return this.#relay(question);
     if (step.routed) return DUNNO;
     step.routed = true;

@@ -4,6 +4,7 @@ import { SmtpClient } from "../../postfix/smtp-client.ts";
 import { DNS_TYPE } from "../../src/net/dns.ts";
 import { type DnsServer, reply, startDns } from "../net/servers.ts";
 import { postfixTest, Served, type ServedOptions } from "./harness.ts";
+import { everyList } from "./policy-script.ts";
 
 const LISTED = "192.0.2.7";
 const LISTED_6 = "2001:db8::7";
@@ -26,11 +27,21 @@ function lists(): Promise<DnsServer> {
   });
 }
 
-function serve(dns: DnsServer, rbl: string, script?: string): Promise<Served> {
+function serve(
+  dns: DnsServer,
+  rbl: string,
+  script?: string,
+  doors: NonNullable<ServedOptions["doors"]> = ["milter"],
+): Promise<Served> {
   const options: ServedOptions = {
     scripts: script === undefined ? {} : { "SMTPSVR.LUA": script },
     config: `[dns]\nservers = ["${dns.address}"]\n[rbl]\n${rbl}\n`,
-    mainCf: { smtpd_authorized_xclient_hosts: "127.0.0.0/8", inet_protocols: "all" },
+    mainCf: (policy) => ({
+      ...(doors.includes("policy") ? everyList(policy) : {}),
+      smtpd_authorized_xclient_hosts: "127.0.0.0/8",
+      inet_protocols: "all",
+    }),
+    doors,
   };
   return Served.start(options);
 }
@@ -181,6 +192,35 @@ postfixTest("a script sees what the lists said, and each of its globals has its 
     ["whitelisted", both, undefined, "X-Start"],
   ]);
   assert.ok(served.postlua.lines.some(({ problem }) => /"bad name" is no domain name/.test(String(problem))));
+});
+
+postfixTest("a policy service alone refuses, discards, redirects and marks, too", async () => {
+  await using dns = await lists();
+  const script = `
+    function RBLResults()
+      RBLHeader = "X-Listed: yes\\nX-More: no"
+      if IPAddress == "192.0.2.7" then return "550 5.7.1 Own text" end
+      if IPAddress == "192.0.2.8" then RBLFound, RBLBlackhole = true, true end
+      if IPAddress == "192.0.2.9" then RBLFound, RBLRedirect = true, "quarantine@example.test" end
+    end`;
+  await using served = await serve(dns, 'servers = ["one.test"]', script, ["policy"]);
+  assert.match(await mail(await from(served, "192.0.2.7"), "no"), /^550 5\.7\.1 .*Own text$/);
+  assert.match(
+    await mail(await from(served, "192.0.2.7", "NAME=[UNAVAILABLE] LOGIN=user"), "login"),
+    /^250 /,
+  );
+  assert.match(await mail(await from(served, "192.0.2.8"), "discarded"), /^250 /);
+  assert.match(await mail(await from(served, "192.0.2.9"), "redirected"), /^250 /);
+  await served.postfix.settled();
+  const arrived = served.sink.messages.map(({ recipients, headers }) => [
+    headers.find(([name]) => name === "Subject")?.[1],
+    [...new Set(recipients)].sort().join(" "),
+    headers.find(([name]) => name === "X-Listed")?.[1],
+  ]);
+  assert.deepEqual(arrived.sort(), [
+    [" login", "b@example.test c@example.test", undefined],
+    [" redirected", "quarantine@example.test", " yes"],
+  ]);
 });
 
 postfixTest("lists that nobody answers for cost a client their time limit and no mail", async () => {
