@@ -13,6 +13,10 @@ import { SIGNATURE_SETTINGS } from "../smtp/stored-signature.ts";
 /** The service is ready without an answer after so long, and asks again as often while there is none. */
 const PATIENCE_MS = 2_000;
 
+/** Between two looks, and as a multiple of the time that the last one took. */
+const REST_MS = 250;
+const REST_SHARE = 20;
+
 interface Stored {
   readonly users: boolean;
   readonly routing: boolean;
@@ -28,8 +32,9 @@ export class StoredUses {
   readonly #changed: () => void;
   readonly #unwatch: () => void;
   #stored: Stored = { users: true, routing: true, signatures: true };
+  /** Scripts may change settings with every message; looking at all users each time would cost too much. */
+  #restUntil = 0;
   #looking = false;
-  #again = false;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -37,7 +42,7 @@ export class StoredUses {
   constructor(store: Store, changed: () => void) {
     this.#store = store;
     this.#changed = changed;
-    this.#unwatch = store.watch(() => void this.#look());
+    this.#unwatch = store.watch(() => this.#lookSoon());
     const patience = new Promise<void>((resolve) => setTimeout(resolve, PATIENCE_MS).unref());
     this.known = Promise.race([this.#look(), patience]);
   }
@@ -59,25 +64,37 @@ export class StoredUses {
     this.#unwatch();
   }
 
+  /** Something has changed, or the store should be there again. */
+  #lookSoon(): void {
+    if (this.#closed || this.#timer !== undefined) return;
+    const wait = Math.max(0, this.#restUntil - performance.now());
+    this.#timer = setTimeout(() => void this.#look(), wait).unref();
+  }
+
   async #look(): Promise<void> {
-    this.#again = true;
-    if (this.#looking) return;
-    this.#looking = true;
     clearTimeout(this.#timer);
-    while (this.#again && !this.#closed) {
-      this.#again = false;
-      try {
-        const stored = await read(this.#store);
-        const before = this.#stored;
-        this.#stored = stored;
-        const same = (Object.keys(stored) as (keyof Stored)[]).every((key) => stored[key] === before[key]);
-        if (!same && !this.#closed) this.#changed();
-      } catch {
-        // The store has told the log.
-        if (!this.#closed) this.#timer = setTimeout(() => void this.#look(), PATIENCE_MS).unref();
-      }
+    this.#timer = undefined;
+    const since = performance.now();
+    this.#restUntil = since + REST_MS;
+    // What changes during a look asks for another one after it.
+    if (this.#looking) return this.#lookSoon();
+    this.#looking = true;
+    try {
+      const stored = await read(this.#store);
+      const before = this.#stored;
+      this.#stored = stored;
+      const same = (Object.keys(stored) as (keyof Stored)[]).every((key) => stored[key] === before[key]);
+      if (!same && !this.#closed) this.#changed();
+    } catch {
+      // The store has told the log.
+      this.#restUntil = performance.now() + PATIENCE_MS;
+      this.#lookSoon();
+      return;
+    } finally {
+      this.#looking = false;
     }
-    this.#looking = false;
+    const took = performance.now() - since;
+    this.#restUntil = performance.now() + Math.max(REST_MS, took * REST_SHARE);
   }
 }
 

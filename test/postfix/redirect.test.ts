@@ -364,3 +364,22 @@ postfixTest("signatures from the store", async () => {
     "xxxxx\r\n",
   );
 });
+
+postfixTest("mail from sendmail(1) is routed, too", async () => {
+  await using routed = await Routed.start({
+    internal: true,
+    people: { plain: {}, fwd: { settings: { Forwards: "away@elsewhere.test", ...KEEP_NOTHING } } },
+  });
+  const { postfix, sink } = routed.served;
+  await postfix.run(
+    "sendmail",
+    ["-f", "cron@other.test", user("fwd"), user("plain")],
+    "Subject: x\n\nHello\n",
+  );
+  await sink.waitFor(({ recipients }) => recipients.includes("away@elsewhere.test"));
+  await postfix.settled();
+  assert.deepEqual(sink.messages.flatMap(({ recipients }) => recipients).sort(), [
+    "away@elsewhere.test",
+    user("plain"),
+  ]);
+});
