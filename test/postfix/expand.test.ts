@@ -173,3 +173,94 @@ postfixTest("address classes and transports are those of trivial-rewrite", async
   }
   assert.deepEqual(differences, []);
 });
+
+postfixTest("other settings of main.cf make other answers, Postfix's ones", async () => {
+  const changes: readonly (readonly [Record<string, string>, readonly string[]])[] = [
+    [
+      { recipient_delimiter: "", append_dot_mydomain: "yes", allow_percent_hack: "no", swap_bangpath: "no" },
+      [
+        "sub+other@default.test",
+        "joe+tag@example.test",
+        "joe@mx",
+        "far%default.test@example.test",
+        "far@default",
+      ],
+    ],
+    [
+      {
+        recipient_delimiter: "+-",
+        owner_request_special: "no",
+        propagate_unmatched_extensions: "alias, include",
+        append_at_myorigin: "no",
+      },
+      [
+        "list-request@example.test",
+        "sub-x@default.test",
+        "one+tag@example.test",
+        "ext+x@default.test",
+        "ren+x@default.test",
+        "withinclude+t@example.test",
+      ],
+    ],
+    [
+      {
+        propagate_unmatched_extensions: "alias",
+        append_at_myorigin: "yes",
+        local_recipient_maps: "",
+        luser_relay: "$user+lost@default.test",
+      },
+      [
+        "nosuchuser@example.test",
+        "nosuchuser+x@example.test",
+        "one+tag@example.test",
+        "withinclude+t@example.test",
+        "tounknownlocal@default.test",
+      ],
+    ],
+    [
+      { luser_relay: "", fallback_transport: `smtp:[127.0.0.1]:${world.sink.port}` },
+      ["nosuchuser@example.test", "joe@example.test", "nonuser@example.test"],
+    ],
+    [
+      {
+        fallback_transport: "",
+        virtual_mailbox_maps: "",
+        virtual_transport: `smtp:[127.0.0.1]:${world.sink.port}`,
+        allow_mail_to_commands: "",
+      },
+      ["nobody@vmail.test", "program@example.test", "mixed@example.test"],
+    ],
+    [
+      {
+        mydestination: `$myhostname, !other.test, ${world.postfix.writeTable("mine", "example.test\n# x\nlocalhost\n")}`,
+        canonical_classes: "header_recipient",
+        relay_domains: `pcre:${world.postfix.writeTable("relaypcre", "/^r.*\\.test$/ x\n")}`,
+        relay_recipient_maps: "",
+      },
+      [
+        "joe@example.test",
+        "old.name@example.test",
+        "joe@renamed.test",
+        "a@relay.test",
+        "a@sub.relay.test",
+        "joe@localhost",
+      ],
+    ],
+  ];
+  const differences: string[] = [];
+  let served = 0;
+  for (const [parameters, addresses] of changes) {
+    await world.postfix.postconf(parameters);
+    const real = await world.deliver(addresses);
+    for (const one of real) differences.push(...(await compare(one)));
+    served += real.filter(({ sent }) => sent.length > 0).length;
+  }
+  assert.ok(served >= 15, `${served} got mail`);
+  assert.deepEqual(differences, []);
+});
+
+postfixTest("loops of virtual aliases are refused by Postfix and an error here", async () => {
+  const [real] = await world.deliver(["circle1@default.test"]);
+  assert.deepEqual([real?.sent, real?.failed], [[], true]);
+  assert.match(String(await expanded("circle1@default.test")), /circle\d@default\.test leads in a circle/);
+});
