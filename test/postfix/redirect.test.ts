@@ -1,6 +1,8 @@
 /** Users' routing on real mail: who gets a message, and who gets it no more. */
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { SmtpClient } from "../../postfix/smtp-client.ts";
 import { fromBytes } from "../../src/bytes.ts";
 import { postfixTest } from "./harness.ts";
 import { Routed } from "./redirect.ts";
@@ -382,4 +384,28 @@ postfixTest("mail from sendmail(1) is routed, too", async () => {
     "away@elsewhere.test",
     user("plain"),
   ]);
+});
+
+postfixTest("a user's script that kills workers is switched off; other users' mail goes on", async () => {
+  await using routed = await Routed.start({
+    main: join(import.meta.dirname, "../fault/bad-main.ts"),
+    config: "[limits]\nwatchdog_ms = 400\nscript_deaths = 1\n",
+    people: { plain: {}, evil: { script: "Bad.Spin()" } },
+  });
+  const { postlua, postfix } = routed.served;
+  const reply = async () => {
+    const { client } = await SmtpClient.connect({ port: postfix.port });
+    await client.command("EHLO client.test");
+    await client.command("MAIL FROM:<friend@elsewhere.test>");
+    await client.command(`RCPT TO:<${user("evil")}>`);
+    await client.command("DATA");
+    const { text } = await client.message("Subject: x\r\n\r\nHello\r\n");
+    await client.command("QUIT");
+    return text;
+  };
+  assert.match(await reply(), /^4/);
+  const off = await postlua.waitFor(({ event }) => event === "script switched off");
+  assert.equal(off.script, "users/evil/USER_REDIRECT.LUA");
+  assert.match(await reply(), /^451 4\.3\.0 /);
+  assert.deepEqual((await routed.send({ to: [user("plain")] })).to, [user("plain")]);
 });
