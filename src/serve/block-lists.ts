@@ -7,7 +7,12 @@ import { BlockLists } from "../net/dnsbl.ts";
 import type { BlockListServices } from "../smtp/rbl.ts";
 
 export function blockLists({ rbl, dns }: Pick<Config, "rbl" | "dns">, log: Log): BlockListServices {
-  const resolver = new Resolver({ servers: dns.servers, timeoutMs: dns.timeout_ms, totalMs: rbl.total_ms });
+  const resolver = new Resolver({
+    servers: dns.servers,
+    // A dead first server leaves the second and the third their time.
+    timeoutMs: Math.min(dns.timeout_ms, Math.ceil(rbl.timeout_ms / 3)),
+    totalMs: rbl.total_ms,
+  });
   return {
     settings: rbl,
     whitelist: clientPatterns(rbl.whitelist).patterns,
