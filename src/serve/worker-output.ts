@@ -24,7 +24,13 @@ export class WorkerOutput implements ScriptOutput {
     if (this.#underway > MAX_UNDERWAY) return;
     this.#underway += text.length;
     this.#texts.push(text);
-    this.#flush ??= setImmediate(() => this.#send());
+    this.#flush ??= setImmediate(() => void this.#send());
+  }
+
+  /** Resolves when everything printed so far has left. */
+  async flush(): Promise<void> {
+    clearImmediate(this.#flush);
+    await this.#send();
   }
 
   error(error: ScriptError, place: ErrorPlace): void {
@@ -36,11 +42,12 @@ export class WorkerOutput implements ScriptOutput {
     });
   }
 
-  #send(): void {
+  #send(): Promise<void> {
     const text = this.#texts.join("");
     this.#texts = [];
     this.#flush = undefined;
-    void tell({ type: "print", text }).then(() => {
+    if (text === "") return Promise.resolve();
+    return tell({ type: "print", text }).then(() => {
       this.#underway -= text.length;
     });
   }

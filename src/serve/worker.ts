@@ -250,6 +250,7 @@ class Worker {
     await Promise.all([...this.#directories.values()].map((directory) => directory.close()));
     this.#figures.touch();
     await this.#report();
+    await this.#output.flush();
     process.disconnect();
   }
 
