@@ -180,7 +180,6 @@ class Introducing {
     this.#done = true;
     clearTimeout(this.#timer);
     this.#head = [];
-    this.#socket.pause();
     this.#options.done(introduction);
   }
 }

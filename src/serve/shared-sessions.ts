@@ -24,6 +24,7 @@ export interface SharedSessionsOptions {
 export class SharedSessions {
   readonly #options: SharedSessionsOptions;
   readonly #byKey = new Map<string, Entry>();
+  readonly #bySession = new Map<SharedSession, Entry>();
   /** Endings under way. */
   readonly #ending = new Set<Promise<void>>();
 
@@ -59,12 +60,18 @@ export class SharedSessions {
 
   /** A session was ended at its milter's door. */
   ended(session: SharedSession): void {
-    for (const entry of this.#byKey.values()) if (entry.session === session) this.#forget(entry);
+    const entry = this.#bySession.get(session);
+    if (entry !== undefined) this.#forget(entry);
   }
 
   /** A milter let go of a session that goes on. */
   kept(session: SharedSession): void {
-    for (const entry of this.#byKey.values()) if (entry.session === session) entry.timer.refresh();
+    this.#bySession.get(session)?.timer.refresh();
+  }
+
+  /** What was handed over about a client came to no session. */
+  unmet(key: string, last: number): void {
+    if (!this.#byKey.has(key)) this.#options.over(key, last);
   }
 
   /** Ends all that have no milter; resolves when every End has run. */
@@ -77,6 +84,7 @@ export class SharedSessions {
     const timer = setTimeout(() => this.#idle(entry), this.#options.idleMs).unref();
     const entry: Entry = { key, session, last, timer };
     this.#byKey.set(key, entry);
+    this.#bySession.set(session, entry);
     return session;
   }
 
@@ -95,6 +103,7 @@ export class SharedSessions {
   #leave(entry: Entry): void {
     clearTimeout(entry.timer);
     this.#byKey.delete(entry.key);
+    this.#bySession.delete(entry.session);
     if (!entry.session.served) this.#finish(entry.session);
   }
 
@@ -111,6 +120,7 @@ export class SharedSessions {
   #forget(entry: Entry): void {
     clearTimeout(entry.timer);
     this.#byKey.delete(entry.key);
+    this.#bySession.delete(entry.session);
     this.#options.over(entry.key, entry.last);
   }
 }

@@ -264,9 +264,15 @@ class Worker {
   #serve(transport: Transport, socket: Socket | undefined, introduced?: Introduced): void {
     const config = this.#config;
     const door = introduced === undefined ? this.#door : this.#meeting(introduced);
-    if (introduced !== undefined && door === undefined) socket?.destroy();
+    const over = () => {
+      if (introduced !== undefined) this.#sessions?.unmet(introduced.key, introduced.number);
+    };
+    if (door === undefined) socket?.destroy();
     // The peer may have gone before the hand-over; there is nothing to serve then.
-    if (socket === undefined || config === undefined || door === undefined) return;
+    if (socket === undefined || config === undefined || door === undefined) {
+      over();
+      return;
+    }
     const connection = serveConnection(socket, transport, door, {
       maxPacket: config.milter.max_packet,
       ...(introduced === undefined ? {} : { head: Buffer.from(introduced.head, "latin1") }),
@@ -281,6 +287,7 @@ class Worker {
     void connection.closed.then(() => {
       this.#connections.delete(connection);
       this.#figures.touch();
+      over();
     });
     // It came in while the stop had begun already.
     if (this.#stopping) void connection.stop(0);
