@@ -88,18 +88,21 @@ export async function planRecipients(
   expand: Expand,
 ): Promise<RecipientPlan> {
   const gone = (leaf: Leaf) => leaf.user !== undefined && routes.get(leaf.user)?.keep === false;
-  const reached = new Set<string>();
+  /** How many recipients lead to each leaf. */
+  const reached = new Map<string, number>();
+  const names = new Set<string>();
   const removed: Recipient[] = [];
-  const added: Recipient[] = [];
+  const added: Candidate[] = [];
   const warnings: string[] = [];
   const stays = ({ address }: Recipient, leaves: readonly Leaf[]) => {
-    reached.add(address.toLowerCase());
-    for (const leaf of leaves) reached.add(keyOf(leaf));
+    names.add(address.toLowerCase());
+    for (const key of leaves.map(keyOf)) reached.set(key, (reached.get(key) ?? 0) + 1);
   };
-  const add = ({ address, parameters, leaves }: Candidate) => {
-    if (reached.has(address.toLowerCase()) || leaves.every((leaf) => reached.has(keyOf(leaf)))) return;
-    added.push({ address, parameters });
-    stays({ address, parameters }, leaves);
+  const add = (candidate: Candidate) => {
+    const { address, leaves } = candidate;
+    if (names.has(address.toLowerCase()) || leaves.every((leaf) => reached.has(keyOf(leaf)))) return;
+    added.push(candidate);
+    stays(candidate, leaves);
   };
 
   const split: Candidate[] = [];
@@ -124,23 +127,33 @@ export async function planRecipients(
       rest.push(...members);
     }
   }
-  for (const member of rest) add(member);
   for (const { targets, parameters } of routes.values()) {
     for (const address of targets) {
-      const leaves = (await expand(address)) ?? [{ address, user: undefined }];
-      const wanted = leaves.filter((leaf) => !gone(leaf) && !reached.has(keyOf(leaf)));
-      const target = { address, parameters, leaves };
-      if (wanted.length === leaves.length) add(target);
-      if (wanted.length === leaves.length || wanted.length === 0) continue;
-      const members = await separate(target, wanted, gone, expand);
-      if (typeof members === "string") {
-        warnings.push(`<${address}> gets the message as a whole: ${members}`);
-        added.push({ address, parameters });
-        stays(target, leaves);
-      } else for (const member of members) add(member);
+      rest.push({ address, parameters, leaves: (await expand(address)) ?? [{ address, user: undefined }] });
     }
   }
-  return { removed, added, warnings };
+  // What leads to many comes first: the others may be among them.
+  for (const candidate of rest.sort((a, b) => b.leaves.length - a.leaves.length)) {
+    const { address, leaves } = candidate;
+    const wanted = leaves.filter((leaf) => !gone(leaf) && !reached.has(keyOf(leaf)));
+    if (wanted.length === leaves.length) add(candidate);
+    if (wanted.length === leaves.length || wanted.length === 0) continue;
+    const members = await separate(candidate, wanted, gone, expand);
+    if (typeof members === "string") {
+      warnings.push(`<${address}> gets the message as a whole: ${members}`);
+      added.push(candidate);
+      stays(candidate, leaves);
+    } else for (const member of members) add(member);
+  }
+  // What came later may have brought everything that an earlier one is for.
+  const needed = added.filter(({ leaves }) => {
+    const keys = leaves.map(keyOf);
+    if (keys.some((key) => reached.get(key) === 1)) return true;
+    for (const key of keys) reached.set(key, (reached.get(key) ?? 0) - 1);
+    return false;
+  });
+  const recipient = ({ address, parameters }: Candidate): Recipient => ({ address, parameters });
+  return { removed, added: needed.map(recipient), warnings };
 }
 
 /** `members` of an address as recipients of their own, or why that cannot be. Those that lead to most come first. */
