@@ -1,7 +1,9 @@
 /** Users' routing on real mail: who gets a message, and who gets it no more. */
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { SmtpClient } from "../../postfix/smtp-client.ts";
 import { fromBytes } from "../../src/bytes.ts";
 import { postfixTest } from "./harness.ts";
@@ -213,6 +215,12 @@ postfixTest("a script for all users: variables, results, errors", async () => {
   assert.deepEqual(await routed.store.definitions(), [
     { name: "Shade", title: "Shade", type: "string", fallback: "dark" },
   ]);
+  const shown = await promisify(execFile)(process.execPath, [
+    join(import.meta.dirname, "../../src/main.ts"),
+    ...["user", "show", "carol", "--config", routed.served.postlua.configFile],
+  ]);
+  assert.match(shown.stdout, /Shade.*dark/);
+  assert.match(shown.stdout, /Colour.*red/);
   await routed.served.postlua.stop();
   assert.match(
     routed.served.postlua.printed(),
