@@ -101,6 +101,12 @@ export class StoredUses {
 async function read(store: Store): Promise<Stored> {
   const names = await store.userSettingNames();
   const common = [...(await store.settings()).keys()].map((name) => name.toLowerCase());
+  // A script's own declarations matter when a user has such a setting.
+  const declared = new Set(
+    (await store.definitions())
+      .filter(({ name, fallback }) => fallback !== "" && !USED_BY_DEFAULT.includes(name.toLowerCase()))
+      .map(({ name }) => name.toLowerCase()),
+  );
   let users = names.size > 0;
   if (!users) {
     for await (const _user of store.users()) {
@@ -110,7 +116,7 @@ async function read(store: Store): Promise<Stored> {
   }
   return {
     users,
-    routing: ROUTING.some((name) => names.has(name)),
+    routing: ROUTING.some((name) => names.has(name) || declared.has(name)),
     signatures: SIGNATURE_SETTINGS.some((name) => names.has(name) || common.includes(name)),
   };
 }

@@ -38,6 +38,11 @@ import { CONTINUE, DISCARD, type MessageResult, refuse, type Verdict } from "./v
 
 export const STORE_DOWN = refuse(reply(451, "4.3.0", "Temporary lookup failure, try again later"));
 
+/** Settings of ours whose declared defaults count; those of scripts are the scripts' business. */
+const ROUTES: ReadonlySet<string> = new Set(
+  [...ROUTING_SETTINGS, ...Object.values(SPAM_SETTINGS)].map((name) => name.toLowerCase()),
+);
+
 /** So many users' scripts run beside one another: they may wait for the network. */
 const AT_ONCE = 8;
 
@@ -247,7 +252,10 @@ class Routing {
 
   async #settings(user: string): Promise<UserSettings> {
     const spelled = await this.#directory.store.userSettings(user);
-    return { spelled, byName: lowerCase(spelled) };
+    const defaults = (await this.#declared()).filter(
+      ([name, value]) => value !== "" && ROUTES.has(name.toLowerCase()),
+    );
+    return { spelled, byName: lowerCase(new Map([...defaults, ...spelled])) };
   }
 
   /** Which of them are for everybody only matters where somebody has given a score. */

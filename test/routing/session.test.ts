@@ -212,3 +212,13 @@ test("what is stored for a signature, in the formats of the message", async () =
   assert.equal(await body("stranger@other.test", false), "Hello\r\nEverybody\r\n");
   assert.equal(await body("", false), "");
 });
+
+test("a declared default holds for every user who has no setting of that name", async () => {
+  await using place = await Place.open();
+  const define = (name: string, fallback: string) => ({ name, title: name, type: "string", fallback });
+  await place.store.define([define("assistants", "helper@elsewhere.test"), define("BigRedirect.Target", "")]);
+  await place.user("joe");
+  await place.user("ann", { ASSISTANTS: "other@elsewhere.test" });
+  const { changes } = await place.send({ to: ["<joe@users.test>", "<ann@users.test>"] });
+  assert.deepEqual(changes, ["+helper@elsewhere.test", "+other@elsewhere.test"]);
+});
