@@ -1,5 +1,6 @@
 /** What the doors that are configured cannot do for a script, for `postlua check`. */
 import type { Config } from "../config/load.ts";
+import { ERRORS_FILE, SIGNATURE_FILE, USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
 import type { LoadedScript } from "../scripts/loader.ts";
 
 const NO_MILTER = "[milter] listen has no address";
@@ -35,7 +36,10 @@ export function unservedByDoors(
   return found;
 }
 
-/** For the scripts that are about messages. @returns why such a script is never called, or undefined */
-export function neverCalled({ milter }: Doors): string | undefined {
-  return milter.listen.length === 0 ? `never called: ${NO_MILTER}` : undefined;
+/** For the scripts that are about messages. @returns what is wrong with the whole of such a script, or undefined */
+export function unservedScript(file: string, { milter }: Doors): string | undefined {
+  if (milter.listen.length > 0) return undefined;
+  if (file === ERRORS_FILE || file === SIGNATURE_FILE) return `never called: ${NO_MILTER}`;
+  if (file !== USER_REDIRECT_FILE) return undefined;
+  return `called for messages with one recipient alone, and sees nothing of their content: ${NO_MILTER}`;
 }

@@ -13,7 +13,6 @@ import {
   CALLED_SCRIPTS,
   ERRORS_FILE,
   type ServedScript,
-  SIGNATURE_FILE,
   SMTPSVR_FILE,
   UNSERVED_SCRIPTS,
   USER_REDIRECT,
@@ -37,13 +36,10 @@ import { makeDirectory } from "../serve/directory.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { budgetOf, createEngine } from "../serve/service.ts";
 import { missingDoors } from "./check-doors.ts";
-import { neverCalled, unservedByDoors } from "./check-policy.ts";
+import { unservedByDoors, unservedScript } from "./check-policy.ts";
 
 const NO_NOTICES =
   "Postfix shows its notices to no milter: set non_smtpd_milters and internal_mail_filter_classes (README.md)";
-
-/** Their mail is shown by a milter alone. */
-const BY_MILTER: readonly string[] = [ERRORS_FILE, SIGNATURE_FILE, USER_REDIRECT_FILE];
 
 interface Finding {
   readonly level: "error" | "warning" | "note";
@@ -118,8 +114,8 @@ async function checkServed(
     if (file === SMTPSVR_FILE) add("note", 0, `not in ${config.scripts_dir}`);
     return;
   }
-  const never = neverCalled(config);
-  if (never !== undefined && BY_MILTER.includes(place.name)) add("warning", 0, never);
+  const unservedHere = unservedScript(place.name, config);
+  if (unservedHere !== undefined) add("warning", 0, unservedHere);
   else if (file === ERRORS_FILE && !config.facts.showsNotices) add("warning", 0, NO_NOTICES);
 
   const source = readScript(state.loaded.script.path, file);

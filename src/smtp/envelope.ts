@@ -39,6 +39,15 @@ export class Envelope {
     });
   }
 
+  /** The same with this recipient alone; undefined when it is not among the recipients. */
+  only(address: string): Envelope | undefined {
+    const recipient = this.recipients.find((one) => one.address === address);
+    if (recipient === undefined) return undefined;
+    const envelope = new Envelope(this.sender);
+    envelope.recipients.push(recipient);
+    return envelope;
+  }
+
   addresses(): string[] {
     return this.recipients.map((recipient) => recipient.address);
   }

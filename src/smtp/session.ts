@@ -19,6 +19,7 @@ import { Decisions, verdictText } from "./decide.ts";
 import { Envelope, envelopeAddress } from "./envelope.ts";
 import { finishMessage } from "./finish.ts";
 import { DUNNO, type PolicyAnswer, readRoute } from "./policy-answer.ts";
+import { routeUnseen } from "./policy-routing.ts";
 import { processMessage } from "./process.ts";
 import {
   blockListInput,
@@ -255,16 +256,35 @@ export class SmtpSession {
     });
   }
 
-  /** End of a message whose content no door shows: only its size can be judged. */
-  contentUnseen(size: number): Promise<Verdict> {
+  /**
+   * End of a message whose content no door shows: only its size can be judged. `recipient` is its only one, or ""; its
+   * mail can be routed.
+   */
+  contentUnseen(size: number, recipient: string): Promise<PolicyAnswer> {
     return this.#turn(async () => {
+      const envelope = this.#envelope;
       this.#envelope = undefined;
-      let verdict = this.#refusal;
-      if (this.#maxSize > 0 && size > this.#maxSize) verdict = this.#rule("end of message", TOO_BIG);
-      else if (this.#listed().discard) verdict = this.#rule("end of message", DISCARD);
-      this.#services.decided?.(verdict.kind);
-      return verdict;
+      const answer = await this.#judgeUnseen(size, recipient === "" ? undefined : envelope?.only(recipient));
+      const refused = answer.kind === "refuse" || answer.kind === "discard";
+      this.#services.decided?.(refused ? answer.kind : "continue");
+      return answer;
     });
+  }
+
+  async #judgeUnseen(size: number, envelope: Envelope | undefined): Promise<PolicyAnswer> {
+    const refusal = this.#refusal;
+    if (refusal.kind === "refuse") return refusal;
+    if (this.#maxSize > 0 && size > this.#maxSize) {
+      this.#rule("end of message", TOO_BIG);
+      return TOO_BIG;
+    }
+    if (this.#listed().discard) {
+      this.#rule("end of message", DISCARD);
+      return { kind: "discard", text: "" };
+    }
+    const services = this.#services;
+    if (envelope === undefined || !services.uses.routing) return DUNNO;
+    return routeUnseen({ services, context: this.#context, decisions: this.#decisions, envelope, size });
   }
 
   /** What block lists have the policy service alone do at this state of a message. */

@@ -50,7 +50,7 @@ export interface PolicyQuestion {
 interface Step {
   readonly key: string;
   readonly verdict: Verdict;
-  /** DoRoute was asked: its action must not be given twice. */
+  /** DoRoute was asked, or its like: an action must not be given twice. */
   routed: boolean;
 }
 
@@ -72,6 +72,8 @@ export class SharedSession {
   #heloAhead: Verdict | undefined;
   #rcptAhead: Verdict | undefined;
   #heloName = "";
+  /** What comes of the message under way, decided at its end. */
+  #ending: PolicyAnswer = DUNNO;
   #transaction: Transaction | undefined;
 
   constructor(session: SmtpSession) {
@@ -205,16 +207,21 @@ export class SharedSession {
     let step = this.#step;
     if (step?.key !== question.step) {
       this.#withdraw();
+      this.#ending = DUNNO;
       step = { key: question.step, verdict: await this.#run(question), routed: false };
       this.#step = step;
     }
     const { state, relaying } = question;
     if (step.verdict.kind === "refuse") return this.#refuse(step.verdict, state);
-    if (step.verdict.kind === "discard") return { kind: "discard", text: "" };
-    if (state !== "RCPT") return this.#milter === "none" ? this.#session.listedRoute(state) : DUNNO;
-    if (relaying) return this.#relay(question);
+    if (this.#ending.kind === "refuse") return this.#ending;
+    if (state === "RCPT" && relaying) return this.#relay(question);
     if (step.routed) return DUNNO;
     step.routed = true;
+    if (state !== "RCPT") {
+      if (this.#milter !== "none") return DUNNO;
+      const listed = this.#session.listedRoute(state);
+      return listed.kind === "dunno" ? this.#ending : listed;
+    }
     return this.#session.route(question.sender, question.recipient, question.size, question.attributes);
   }
 
@@ -274,7 +281,8 @@ export class SharedSession {
     }
     if (state === "DATA") return CONTINUE;
     this.#transaction = undefined;
-    return session.contentUnseen(question.size);
+    this.#ending = await session.contentUnseen(question.size, recipient);
+    return CONTINUE;
   }
 
   /** The transaction that a request belongs to, begun by MAIL when nothing told of it before. */

@@ -23,7 +23,7 @@ export type Verdict =
 export const CONTINUE: Verdict = { kind: "continue" };
 export const DISCARD: Verdict = { kind: "discard" };
 
-export function refuse(reply: Reply): Verdict {
+export function refuse(reply: Reply): Extract<Verdict, { kind: "refuse" }> {
   return { kind: "refuse", reply };
 }
 

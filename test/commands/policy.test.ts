@@ -1,7 +1,7 @@
 /** What `postlua check` says about scripts that the configured doors cannot serve, and which doors there must be. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { neverCalled, unservedByDoors } from "../../src/commands/check-policy.ts";
+import { unservedByDoors, unservedScript } from "../../src/commands/check-policy.ts";
 import { ConfigError, parseConfig } from "../../src/config/load.ts";
 
 const callbacks = new Set(["Start", "DoRoute", "DoMAILFROM", "DoDATAStart", "ProcessMessage", "DoQUIT"]);
@@ -27,8 +27,11 @@ test("with the policy service alone each callback that lacks something is named"
   );
   assert.match(rows[0] ?? "", /the policy service sees no content/);
   assert.match(rows[3] ?? "", /its header lines go nowhere/);
-  assert.match(neverCalled(parseConfig(NO_MILTER + POLICY, "x.toml")) ?? "", /^never called: \[milter\]/);
-  assert.equal(neverCalled(parseConfig("", "x.toml")), undefined);
+  const alone = parseConfig(NO_MILTER + POLICY, "x.toml");
+  assert.match(unservedScript("ERRORS.LUA", alone) ?? "", /^never called: \[milter\]/);
+  assert.match(unservedScript("USER_REDIRECT.LUA", alone) ?? "", /^called for messages with one recipient/);
+  assert.equal(unservedScript("SMTPSVR.LUA", alone), undefined);
+  assert.equal(unservedScript("ERRORS.LUA", parseConfig("", "x.toml")), undefined);
 });
 
 test("a service without any door is a wrong configuration, with file, line and key", () => {
