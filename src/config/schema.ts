@@ -10,6 +10,7 @@ import { isAbsolute } from "node:path";
 import { z } from "zod";
 import { databaseProblem } from "./database.ts";
 import { networkProblem, patternProblem } from "./networks.ts";
+import { scheduleProblem } from "./schedule.ts";
 
 const directory = (meaning: string) =>
   z.string().refine(isAbsolute, "must be an absolute path, such as /var/lib/postlua").describe(meaning);
@@ -45,6 +46,11 @@ function checkPattern(text: string, context: z.RefinementCtx): void {
 
 function checkDatabase(text: string, context: z.RefinementCtx): void {
   const problem = databaseProblem(text);
+  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+}
+
+function checkSchedule(text: string, context: z.RefinementCtx): void {
+  const problem = scheduleProblem(text);
   if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
 }
 
@@ -324,6 +330,49 @@ export const CONFIG = z
       })
       .prefault({})
       .describe("DNS block lists"),
+    queue: z
+      .strictObject({
+        user: z
+          .string()
+          .min(1, "must name a user")
+          .default("postlua")
+          .describe(
+            "user that RELAYOUT.LUA and MXOUT.LUA run as, when the queue worker is started as root; must have no right to Postfix's queue",
+          ),
+        schedule: z
+          .string()
+          .superRefine(checkSchedule)
+          .default("* * * * *")
+          .describe("cron expression of the sending sessions of `postlua queue --watch`, in local time"),
+        on_change: z
+          .boolean()
+          .default(true)
+          .describe("whether new mail starts a session at once; else it waits for the schedule"),
+        order: z
+          .enum(["arrival", "size"])
+          .default("arrival")
+          .describe("which of two messages with the same priority goes first: the older, or the smaller one"),
+        window: z
+          .number()
+          .int("must be a whole number")
+          .min(1, "must be at least 1")
+          .max(1_000, "must be at most 1000")
+          .optional()
+          .describe(
+            "messages under way to one destination; 1 is the exact order; default: Postfix's concurrency limit, which costs no speed",
+          ),
+        check_ms: positive("time one CheckFile may take, waits included, milliseconds", 5_000),
+        session_check_ms: positive(
+          "time CheckFile of one script may take in a session, beyond 20 ms a message; then messages go as they are, milliseconds",
+          60_000,
+        ),
+        failsafe_after: positive(
+          "seconds past a planned session that did not happen after which `postlua queue failsafe` has Postfix send everything",
+          900,
+        ),
+      })
+      .prefault({})
+      .describe("the queue worker"),
     limits: z
       .strictObject({
         workers: z

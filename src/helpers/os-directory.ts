@@ -90,7 +90,7 @@ function describe(name: string, stats: Stats): LuaInput {
 }
 
 /** Local time as YYYYMMDDHHMMSS. */
-function localStamp(time: Date): string {
+export function localStamp(time: Date): string {
   const fields = [time.getMonth() + 1, time.getDate(), time.getHours(), time.getMinutes(), time.getSeconds()];
   return (
     String(time.getFullYear()).padStart(4, "0") +

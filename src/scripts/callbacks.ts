@@ -157,6 +157,47 @@ export const USER_REDIRECT: Readonly<Record<string, CallbackDeclaration>> = {
   MailGetSettings: declare("value", ["user id"], ["rows"]),
 };
 
+export const RELAYOUT_FILE = "RELAYOUT.LUA";
+export const MXOUT_FILE = "MXOUT.LUA";
+
+/** RELAYOUT.LUA (manual, "Outgoing Mail - Relay"). */
+export const RELAYOUT: Readonly<Record<string, CallbackDeclaration>> = {
+  CheckFile: declare(
+    "value",
+    [
+      "filename",
+      "actions",
+      "size",
+      "file creation time",
+      "return path",
+      "recipients",
+      "header data",
+      "header lines",
+    ],
+    ["actions"],
+  ),
+};
+
+/** MXOUT.LUA (manual, "Outgoing Mail - MX"). */
+export const MXOUT: Readonly<Record<string, CallbackDeclaration>> = {
+  CheckFile: declare(
+    "value",
+    [
+      "filename",
+      "actions",
+      "size",
+      "file creation time",
+      "retries",
+      "last try time",
+      "return path",
+      "recipients",
+      "header data",
+      "header lines",
+    ],
+    ["actions"],
+  ),
+};
+
 export interface ServedScript {
   readonly callbacks: Readonly<Record<string, CallbackDeclaration>>;
   /** Callbacks of the manual that are never called, and why. */
@@ -178,11 +219,18 @@ export const COMMAND_SCRIPTS: Readonly<Record<string, ServedScript>> = {
   [PASSWORDCHECK_FILE]: { callbacks: PASSWORDCHECK },
 };
 
+/** Scripts that the queue worker loads and calls; the service's workers know nothing of them. */
+export const QUEUE_SCRIPTS: Readonly<Record<string, ServedScript>> = {
+  [RELAYOUT_FILE]: { callbacks: RELAYOUT, withoutIt: "messages go as they are" },
+  [MXOUT_FILE]: { callbacks: MXOUT, withoutIt: "messages go as they are" },
+};
+
 /** Every script that somebody calls. */
 export const CALLED_SCRIPTS: Readonly<Record<string, ServedScript>> = {
   ...SERVED_SCRIPTS,
+  ...QUEUE_SCRIPTS,
   ...COMMAND_SCRIPTS,
 };
 
 /** VPOP3's other scripts, which this version finds but does not call. */
-export const UNSERVED_SCRIPTS: readonly string[] = ["RELAYOUT.LUA", "MXOUT.LUA", "POP3CLT.LUA"];
+export const UNSERVED_SCRIPTS: readonly string[] = ["POP3CLT.LUA"];

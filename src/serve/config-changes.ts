@@ -56,8 +56,8 @@ export function withoutRestart(before: Config, after: Config): Config {
 
 type Table = Record<string, unknown>;
 
-/** Follow from parameters, or are none. */
-const IGNORED = ["file", "workers"];
+/** Follow from parameters, are none, or are the queue worker's, which reads them for itself. */
+const IGNORED = ["file", "workers", "queue"];
 
 function differences(before: unknown, after: unknown, prefix: string): string[] {
   if (isTable(before) && isTable(after)) {
