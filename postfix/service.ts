@@ -22,6 +22,8 @@ export interface ServiceOptions {
   readonly scripts: string | Readonly<Record<string, string>>;
   /** Further lines of postlua.toml: keys first, then tables other than [postfix], [control] and [milter]. */
   readonly config?: string;
+  /** Further addresses of the policy service, such as "inet:10040@127.0.0.1". */
+  readonly policyListen?: readonly string[];
   /** Further lines of [policy]. */
   readonly policyConfig?: string;
   /** The doors it opens; default the milter alone. */
@@ -222,7 +224,7 @@ group = "postfix"
 [milter]
 listen = ${this.#address("milter", this.milter)}
 socket_mode = "0666"
-${this.#opens("policy") ? `[policy]\nlisten = ["${this.policy}"]\nsocket_mode = "0666"\n${this.#options.policyConfig ?? ""}` : ""}
+${this.#opens("policy") ? `[policy]\nlisten = ${JSON.stringify([this.policy, ...(this.#options.policyListen ?? [])])}\nsocket_mode = "0666"\n${this.#options.policyConfig ?? ""}` : ""}
 `;
   }
 

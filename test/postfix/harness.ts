@@ -24,7 +24,10 @@ export function postfixTest(name: string, body: (context: TestContext) => Promis
 }
 
 export interface ServedOptions
-  extends Pick<ServiceOptions, "scripts" | "config" | "workers" | "main" | "doors" | "policyConfig"> {
+  extends Pick<
+    ServiceOptions,
+    "scripts" | "config" | "workers" | "main" | "doors" | "policyConfig" | "policyListen"
+  > {
   /** A function is given the address for check_policy_service. */
   readonly mainCf?: Parameters | ((policy: string) => Parameters);
   /** Further services, as PrivatePostfix takes them. */

@@ -195,11 +195,13 @@ postfixTest(
   },
 );
 
-postfixTest("AuthenticationRequired and AllowedUsers through the policy service", async () => {
+postfixTest("AuthenticationRequired and AllowedUsers through the policy service, over TCP", async () => {
+  const port = 12_000 + Math.floor(Math.random() * 20_000);
   await using served = await Served.start({
     scripts: { "SMTPSVR.LUA": 'function Start() AuthenticationRequired = true AllowedUsers = "anna" end' },
     ...ALONE,
-    mainCf: (policy) => ({ ...everyList(policy), smtpd_client_restrictions: "" }),
+    policyListen: [`inet:${port}@127.0.0.1`],
+    mainCf: () => ({ ...everyList(`inet:127.0.0.1:${port}`), smtpd_client_restrictions: "" }),
   });
   const mail = async (login: string) => {
     const commands = [
