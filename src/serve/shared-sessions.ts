@@ -36,6 +36,12 @@ export class SharedSessions {
     return this.#byKey.size;
   }
 
+  /** The session of a client, if there is one that a milter connection could meet. */
+  waiting(key: string): SharedSession | undefined {
+    const session = this.#byKey.get(key)?.session;
+    return session?.hasMilter === false ? session : undefined;
+  }
+
   /** The session that a policy request belongs to. */
   ofRequest(key: string, last: number, question: PolicyQuestion, create: () => SharedSession): SharedSession {
     const entry = this.#byKey.get(key);

@@ -15,11 +15,12 @@ import { ScriptError } from "../lua/errors.ts";
 import type { HostModule } from "../lua/host.ts";
 import type { Monitor } from "../lua/monitor.ts";
 import { type MilterConnection, serveConnection } from "../milter/connection.ts";
-import type { MilterContext, MilterFilter, Transport } from "../milter/filter.ts";
+import type { FilterNeeds, MilterContext, MilterFilter, Transport } from "../milter/filter.ts";
 import { SERVED_SCRIPTS, USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
 import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
 import { redirectOwner } from "../scripts/redirect-trial.ts";
 import type { SessionContext } from "../smtp/session.ts";
+import type { SharedSession } from "../smtp/shared-session.ts";
 import { type SocketmapConnection, serveSocketmap } from "../socketmap/connection.ts";
 import { keepCode } from "./code-cache.ts";
 import { declareSettings } from "./declare-settings.ts";
@@ -105,6 +106,8 @@ class Worker {
   /** What sessions begin with now. */
   #current: DoorServices | undefined;
   #sessions: SharedSessions | undefined;
+  /** What the scripts of a session that the policy service began need of a milter connection. */
+  readonly #needs = new WeakMap<SharedSession, FilterNeeds>();
   /** Taken, and the primary has not let go of it yet. */
   readonly #taken: (() => void)[] = [];
   readonly #answering = new Set<Promise<void>>();
@@ -195,6 +198,11 @@ class Worker {
       .then((answer) => tell({ type: "policyAnswer", number, answer }))
       .finally(() => this.#answering.delete(answering));
     this.#answering.add(answering);
+    const session = sessions.waiting(key);
+    const needs = this.#door?.needs();
+    if (session !== undefined && needs !== undefined && !this.#needs.has(session)) {
+      this.#needs.set(session, needs);
+    }
     await answering;
   }
 
@@ -310,7 +318,9 @@ class Worker {
     const door = this.#door;
     const sessions = this.#sessions;
     if (door === undefined || sessions === undefined) return undefined;
-    if (needs !== undefined && !covers(needs, door.needs())) {
+    const begun = sessions.waiting(key);
+    const needed = [door.needs(), begun === undefined ? undefined : this.#needs.get(begun)];
+    if (needs !== undefined && needed.some((one) => one !== undefined && !covers(needs, one))) {
       const problem =
         "scripts were changed between the negotiation and CONNECT; the client is asked to come back";
       this.#log?.warn("milter", { client: key, problem });
