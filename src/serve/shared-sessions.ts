@@ -32,8 +32,11 @@ export class SharedSessions {
     this.#options = options;
   }
 
-  get size(): number {
-    return this.#byKey.size;
+  /** Sessions that no milter connection serves. */
+  get alone(): number {
+    let alone = 0;
+    for (const { session } of this.#byKey.values()) if (!session.served) alone++;
+    return alone;
   }
 
   /** The session of a client, if there is one that a milter connection could meet. */

@@ -142,7 +142,10 @@ class Worker {
     );
     this.#sessions ??= new SharedSessions({
       idleMs: config.policy.session_timeout_s * 1000,
-      over: (key, number) => void tell({ type: "sessionOver", key, number }),
+      over: (key, number) => {
+        this.#figures.touch();
+        void tell({ type: "sessionOver", key, number });
+      },
     });
     this.#uses?.close();
     this.#uses = new StoredUses(directory.store, () => this.#openDoor());
@@ -198,6 +201,7 @@ class Worker {
       .then((answer) => tell({ type: "policyAnswer", number, answer }))
       .finally(() => this.#answering.delete(answering));
     this.#answering.add(answering);
+    this.#figures.touch();
     const session = sessions.waiting(key);
     const needs = this.#door?.needs();
     if (session !== undefined && needs !== undefined && !this.#needs.has(session)) {
@@ -336,7 +340,7 @@ class Worker {
   }
 
   async #report(): Promise<void> {
-    const figures = this.#figures.take(this.#connections.size);
+    const figures = this.#figures.take(this.#connections.size + (this.#sessions?.alone ?? 0));
     if (figures !== undefined) await tell({ type: "figures", figures });
   }
 }

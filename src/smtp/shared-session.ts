@@ -241,8 +241,9 @@ export class SharedSession {
   }
 
   /** A milter will hear of this step, too. */
-  async #runAhead({ state, heloName, recipient }: PolicyQuestion): Promise<Verdict> {
+  async #runAhead({ state, heloName, recipient, tlsVersion }: PolicyQuestion): Promise<Verdict> {
     const session = this.#session;
+    session.globals.TLSVersion = tlsVersion;
     if (state === "HELO" || state === "EHLO") {
       this.#heloAhead = await session.helo(heloName, state === "EHLO");
       return this.#heloAhead;

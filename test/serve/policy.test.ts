@@ -175,9 +175,12 @@ test("a session without requests ends after its time", async (t) => {
   const running = await start(t, {
     script: SCRIPT,
     doors: ["policy"],
-    policyConfig: "session_timeout_s = 1\n",
+    policyConfig: "session_timeout_s = 3\n",
   });
   const peer = new Peer(running, t);
   assert.equal(await peer.ask(asked({ state: "CONNECT" })), "DUNNO");
+  const sessions = async () => (await running.status()).workers[0]?.sessions;
+  await until(async () => (await sessions()) === 1);
   await until(() => running.service.printed().includes("End"));
+  await until(async () => (await sessions()) === 0);
 });
