@@ -6,6 +6,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { Command } from "commander";
 import { addDirectoryCommands } from "./commands/directory-line.ts";
+import { addQueueCommands } from "./commands/queue-line.ts";
 import type { TryOptions } from "./commands/try.ts";
 import { type Config, ConfigError, completeConfig, loadConfig, parseConfig } from "./config/load.ts";
 import type { ConfigFile } from "./config/schema.ts";
@@ -143,6 +144,7 @@ function program(): Command {
       process.exitCode = await runScript(config, script, args);
     });
 
+  addQueueCommands(postlua);
   addDirectoryCommands(postlua, configFor);
 
   return postlua;

@@ -364,7 +364,7 @@ export const CONFIG = z
         check_ms: positive("time one CheckFile may take, waits included, milliseconds", 5_000),
         session_check_ms: positive(
           "time CheckFile of one script may take in a session, beyond 20 ms a message; then messages go as they are, milliseconds",
-          60_000,
+          300_000,
         ),
         failsafe_after: positive(
           "seconds past a planned session that did not happen after which `postlua queue failsafe` has Postfix send everything",
