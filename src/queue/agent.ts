@@ -17,6 +17,7 @@ import {
   type Answer,
   MAX_PENDING,
   MAX_REQUEST_BYTES,
+  MAX_WATCHED,
   type Place,
   packHops,
   REQUEST,
@@ -41,6 +42,9 @@ export class QueueAgent {
   readonly #stream: Duplex;
   readonly #log: Log;
   #pending = 0;
+  /** Messages that "left" was asked for, by the request's number. */
+  readonly #watched = new Map<number, string>();
+  #watching: Promise<void> | undefined;
   #closed = false;
   /** Resolves when the connection has ended: undefined when the other half ended it, else why this one did. */
   readonly ended: Promise<string | undefined>;
@@ -77,6 +81,10 @@ export class QueueAgent {
       return;
     }
     const request = parsed.data;
+    if (request.op === "left") {
+      this.#watch(request.n, request.id);
+      return;
+    }
     if (this.#pending >= MAX_PENDING) {
       void this.#send({ n: request.n, error: `more than ${MAX_PENDING} requests under way` });
       return;
@@ -90,7 +98,7 @@ export class QueueAgent {
       });
   }
 
-  #perform(request: Request): Promise<Results[keyof Results]> {
+  #perform(request: Exclude<Request, { op: "left" }>): Promise<Results[keyof Results]> {
     switch (request.op) {
       case "settings":
         return Promise.resolve(this.#queue.settings);
@@ -109,6 +117,8 @@ export class QueueAgent {
         return this.#queue.flush().then(() => null);
       case "where":
         return Promise.resolve(request.ids.map((id) => this.#place(id)));
+      case "note":
+        return Promise.resolve(false);
       case "settled":
         return this.#settled(request.ids, request.waitMs);
     }
@@ -188,13 +198,37 @@ export class QueueAgent {
 
   /** Answers once the first of the messages is neither coming in nor being delivered, or the time is over. */
   async #settled(ids: readonly string[], waitMs: number): Promise<readonly Place[]> {
-    const busy = (place: Place) => place.queue === "active" || place.queue === "incoming";
     const pollMs = Math.max(POLL_MS, ids.length / 100);
     for (const end = performance.now() + waitMs; ; await delay(pollMs)) {
-      const moving = ids.every((id) => this.#scanner.isActive(id) || busy(this.#place(id)));
+      const moving = ids.every((id) => this.#scanner.isActive(id) || isBusy(this.#place(id)));
       if (!moving || ids.length === 0 || performance.now() >= end || this.#closed) {
         return ids.map((id) => this.#place(id));
       }
+    }
+  }
+
+  /** Answers when the message has come to rest. All that are watched are looked at in one round. */
+  #watch(n: number, id: string): void {
+    if (this.#watched.size >= MAX_WATCHED) {
+      void this.#send({ n, error: `more than ${MAX_WATCHED} messages are watched` });
+      return;
+    }
+    this.#watched.set(n, id);
+    this.#watching ??= this.#watchAll().finally(() => {
+      this.#watching = undefined;
+    });
+  }
+
+  async #watchAll(): Promise<void> {
+    while (this.#watched.size > 0 && !this.#closed) {
+      for (const [n, id] of this.#watched) {
+        if (this.#scanner.isActive(id)) continue;
+        const place = this.#place(id);
+        if (isBusy(place)) continue;
+        this.#watched.delete(n);
+        void this.#send({ n, result: place });
+      }
+      await delay(Math.max(POLL_MS, this.#watched.size / 100));
     }
   }
 
@@ -213,6 +247,10 @@ export class QueueAgent {
       this.#stream.once("close", done);
     });
   }
+}
+
+function isBusy(place: Place): boolean {
+  return place.queue === "active" || place.queue === "incoming";
 }
 
 function numberOf(value: unknown): number {

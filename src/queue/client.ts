@@ -15,6 +15,7 @@ import {
   type Answer,
   MAX_ANSWER_BYTES,
   MAX_IDS,
+  MAX_WORDS,
   type Place,
   type ReleaseResult,
   type Results,
@@ -173,6 +174,19 @@ export class QueueClient {
    */
   async settled(ids: readonly string[], waitMs: number): Promise<readonly Place[]> {
     return this.#ask("settled", { ids, waitMs });
+  }
+
+  /**
+   * Writes words into a deferred message's defer log, for `postqueue -p` and bounces, in place of those that are there;
+   * false when it is not deferred. Whatever is no printable ASCII becomes "?".
+   */
+  note(id: string, words: string): Promise<boolean> {
+    return this.#ask("note", { id, words: words.replace(/[^ -~]/g, "?").slice(0, MAX_WORDS) });
+  }
+
+  /** Waits, however long, until a message is neither coming in nor being delivered; resolves with where it is. */
+  left(id: string): Promise<Place> {
+    return this.#ask("left", { id });
   }
 
   close(): void {

@@ -21,13 +21,21 @@ export const MAX_IDS = 2_000;
 export const MAX_REQUEST_BYTES = 128 * 1024;
 /** Of an answer: a batch with the longest headers that are read. */
 export const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
-/** Requests that may be under way. */
+/** Of a note. */
+export const MAX_WORDS = 500;
+/** Requests that may be under way, and messages that may be watched besides. */
 export const MAX_PENDING = 512;
+export const MAX_WATCHED = 20_000;
 const MAX_WAIT_MS = 600_000;
 
 const number = z.int().min(1);
 const id = z.string().refine(isQueueId, "not a queue ID");
 const ids = z.array(id).max(MAX_IDS);
+const words = z
+  .string()
+  .min(1)
+  .max(MAX_WORDS)
+  .regex(/^[ -~]+$/);
 const wait = z.int().min(0).max(MAX_WAIT_MS);
 
 export const REQUEST = z.discriminatedUnion("op", [
@@ -40,6 +48,8 @@ export const REQUEST = z.discriminatedUnion("op", [
   z.strictObject({ n: number, op: z.literal("flush") }),
   z.strictObject({ n: number, op: z.literal("where"), ids }),
   z.strictObject({ n: number, op: z.literal("settled"), ids, waitMs: wait }),
+  z.strictObject({ n: number, op: z.literal("left"), id }),
+  z.strictObject({ n: number, op: z.literal("note"), id, words }),
 ]);
 
 export type Request = z.infer<typeof REQUEST>;
@@ -94,6 +104,8 @@ export interface Results {
   readonly flush: null;
   readonly where: readonly Place[];
   readonly settled: readonly Place[];
+  readonly left: Place;
+  readonly note: boolean;
 }
 
 /** `n` is the request's; 0 for a line that could not be read as one. */
