@@ -32,11 +32,12 @@ export interface RunParts {
 
 const LONGEST_MS = 600_000;
 const RECHECK_MS = 300_000;
-/** Between two looks at the queue: while mail goes, and while none does. */
-const BUSY_MS = 100;
-const IDLE_MS = 1_000;
-/** At most this share of the time goes to looking. */
-const LOOKING_SHARE = 1 / 8;
+/** Between two looks at mail that moved. */
+const PAUSE_MS = 20;
+/** Between two scans of the whole queue, for what nobody noticed. */
+const SCAN_EVERY_MS = 2_000;
+/** At most this share of the time goes to scans. */
+const SCAN_SHARE = 1 / 10;
 const ALIVE_EVERY_MS = 10_000;
 const TROUBLE_MS = 5_000;
 
@@ -47,53 +48,111 @@ const TROUBLE_MS = 5_000;
  */
 export async function session(worker: QueueWorker, options: SessionOptions = {}): Promise<Pass> {
   const { signal } = options;
-  const first = await timed(() => worker.pass({ what: "all", ...(signal && { signal }) }));
+  const looker = new Looker(worker, signal);
+  const first = await looker.scan("all");
   const end = performance.now() + (options.longestMs ?? LONGEST_MS);
-  let { pauseMs } = first;
   while (signal?.aborted !== true && performance.now() < end) {
     if (worker.trouble !== undefined) throw worker.trouble;
-    await wait(worker, pauseMs, signal);
-    const { result, pauseMs: next } = await timed(() => news(worker, signal));
-    pauseMs = next;
-    if (worker.dispatcher.size === 0 && result.asked === 0 && result.moving === 0) break;
+    await looker.wait(SCAN_EVERY_MS);
+    if (worker.dispatcher.size > 0) await looker.news();
+    else {
+      const { asked, moving } = await looker.scan("news");
+      if (worker.dispatcher.size === 0 && asked === 0 && moving === 0) break;
+    }
   }
   if (signal?.aborted === true) worker.stop();
   else await worker.settled();
-  return first.result;
+  return first;
 }
 
-/** Sessions without end. Resolves when `signal` says so; then nothing more is released. @throws AgentError when the other half is gone */
+/**
+ * Sessions without end. Resolves when `signal` says so; then nothing more is released.
+ *
+ * @throws AgentError when the line to the other half is broken
+ */
 export async function run(parts: RunParts): Promise<void> {
-  const { worker, signal } = parts;
+  const { worker, signal, schedule, journal } = parts;
   const now = parts.now ?? Date.now;
-  let fullAt = parts.schedule === undefined ? 0 : plannedAfter(parts, now());
+  const looker = new Looker(worker, signal);
+  let fullAt = schedule === undefined ? now() : plannedAfter(parts, now());
   let aliveAt = 0;
-  let pauseMs = 0;
   while (!signal.aborted) {
     const full = now() >= fullAt;
-    const between = parts.schedule === undefined ? "news" : "ends";
-    if (full)
-      fullAt =
-        parts.schedule === undefined ? now() + (parts.recheckMs ?? RECHECK_MS) : plannedAfter(parts, now());
+    if (full) {
+      fullAt = schedule === undefined ? now() + (parts.recheckMs ?? RECHECK_MS) : plannedAfter(parts, now());
+    }
     if (full || now() >= aliveAt) {
-      parts.journal.alive(fullAt);
+      journal.alive(fullAt);
       aliveAt = now() + ALIVE_EVERY_MS;
     }
+    let pauseMs = Math.min(fullAt, aliveAt, worker.nextDue()) - now();
     try {
-      if (full && parts.schedule !== undefined) await session(worker, { signal });
-      else ({ pauseMs } = await timed(() => worker.pass({ what: full ? "all" : between, signal })));
+      if (full && schedule !== undefined) await session(worker, { signal });
+      else if (full) await looker.scan("all");
+      else if (schedule !== undefined) await looker.scan("ends");
+      else await looker.news();
+      if (worker.trouble !== undefined) pauseMs = TROUBLE_MS;
     } catch (error) {
-      if (!(error instanceof AgentError)) throw error;
-      if (worker.isCut) throw error;
+      if (!(error instanceof AgentError) || worker.isCut) throw error;
       parts.log.error("queue: looked at in vain", { reason: error.message });
       pauseMs = TROUBLE_MS;
     }
-    if (worker.trouble !== undefined) pauseMs = TROUBLE_MS;
-    const until = Math.min(fullAt, aliveAt, worker.nextDue()) - now();
-    const idle = worker.dispatcher.size === 0 ? IDLE_MS : BUSY_MS;
-    await wait(worker, Math.max(pauseMs, Math.min(idle, Math.max(until, 0))), signal);
+    if (schedule === undefined && worker.trouble === undefined) await looker.wait(pauseMs);
+    else await rest(Math.min(Math.max(pauseMs, SCAN_EVERY_MS), ALIVE_EVERY_MS), signal);
   }
   worker.stop();
+}
+
+/** Looks at what moved at once, and at everything from time to time. */
+class Looker {
+  readonly #worker: QueueWorker;
+  readonly #signal: AbortSignal | undefined;
+  #scanAt = 0;
+
+  constructor(worker: QueueWorker, signal: AbortSignal | undefined) {
+    this.#worker = worker;
+    this.#signal = signal;
+  }
+
+  async scan(what: PassOptions["what"]): Promise<Pass> {
+    const start = performance.now();
+    this.#worker.moved();
+    const result = await this.#pass({ what });
+    const end = performance.now();
+    this.#scanAt = end + Math.max(SCAN_EVERY_MS, (end - start) / SCAN_SHARE);
+    return result;
+  }
+
+  async news(): Promise<void> {
+    const { ids, all } = this.#worker.moved();
+    const due = this.#worker.dueNow;
+    if (performance.now() >= this.#scanAt || all || due) await this.scan("news");
+    else if (ids.length > 0) await this.#pass({ what: "news", only: ids });
+  }
+
+  /** Until mail moved, all is done or `ms` are over. */
+  async wait(ms: number): Promise<void> {
+    const { dispatcher } = this.#worker;
+    const over = new AbortController();
+    const signal = this.#signal === undefined ? over.signal : AbortSignal.any([this.#signal, over.signal]);
+    const busy = dispatcher.size > 0;
+    const done = async () => {
+      while (dispatcher.size > 0 && !signal.aborted) await dispatcher.change();
+    };
+    const longest = Math.max(0, Math.min(ms, this.#scanAt - performance.now()));
+    const waits = [rest(longest, signal), this.#worker.movement(SCAN_EVERY_MS)];
+    try {
+      await Promise.race(busy ? [...waits, done()] : waits);
+      await rest(PAUSE_MS, signal);
+    } finally {
+      over.abort();
+    }
+  }
+
+  #pass(options: PassOptions): Promise<Pass> {
+    const signal = this.#signal;
+    return this.#worker.pass(signal === undefined ? options : { ...options, signal });
+  }
 }
 
 function plannedAfter({ schedule, log }: RunParts, now: number): number {
@@ -103,28 +162,6 @@ function plannedAfter({ schedule, log }: RunParts, now: number): number {
   return now + 3_600_000;
 }
 
-async function news(worker: QueueWorker, signal: AbortSignal | undefined): Promise<Pass> {
-  const options: PassOptions = { what: "news", ...(signal && { signal }) };
-  return worker.pass(options);
-}
-
-/** Does it, and says how long to pause so that it does not take more than its share. */
-async function timed<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
-  const start = performance.now();
-  const result = await work();
-  const ms = performance.now() - start;
-  return { result, pauseMs: Math.max(BUSY_MS, ms / LOOKING_SHARE) };
-}
-
-async function wait(worker: QueueWorker, ms: number, signal: AbortSignal | undefined): Promise<void> {
-  const over = new AbortController();
-  const signals = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
-  const empty = async () => {
-    while (worker.dispatcher.size > 0 && !signals.aborted) await worker.dispatcher.change();
-  };
-  await Promise.race([
-    delay(ms, undefined, { signal: signals }).catch(() => {}),
-    ...(worker.dispatcher.size > 0 ? [empty()] : []),
-  ]);
-  over.abort();
+function rest(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return delay(ms, undefined, signal === undefined ? {} : { signal }).catch(() => {});
 }
