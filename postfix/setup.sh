@@ -27,14 +27,18 @@ modules_are_current() {
     [ -z "$(find package-lock.json -newer node_modules/.package-lock.json)" ]
 }
 
-if ! modules_are_current; then
+# npm empties the directory before it installs, behind a link as well: another checkout's modules would be gone.
+if [ -L node_modules ]; then
+  [ -x node_modules/.bin/node ] ||
+    fail "node_modules is a link to $(readlink node_modules), where no modules are; run npm ci there, or remove the link"
+elif ! modules_are_current; then
   command -v npm >/dev/null || fail "npm is missing; install it (Debian: apt-get install npm)"
   say "installing node modules (npm ci)"
   npm ci --include=dev --include=optional --no-audit --no-fund --loglevel=error </dev/null >&2 ||
     fail "npm ci failed; its words are above"
 fi
 
-sh postfix/link-node.sh
+[ -L node_modules ] || sh postfix/link-node.sh
 
 node_major() { node --version 2>/dev/null | sed -n 's/^v\([0-9]*\)\..*/\1/p'; }
 
