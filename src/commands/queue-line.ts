@@ -1,18 +1,26 @@
 /** The command line of `queue`: names, options, help. */
 import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import { parseConfig, readConfig } from "../config/load.ts";
 import type { ConfigFile } from "../config/schema.ts";
+import type { QueueTask } from "./queue-task.ts";
 
 const DEFAULT_CONFIG = "/etc/postlua/postlua.toml";
 
 const CODES = `
-Exit codes: 0 done, 1 it cannot be done (the sentence says why), 64 wrong usage, 77 no right to do it,
-78 wrong configuration or no such Postfix instance`;
+Exit codes: 0 done, 1 it cannot be done (the sentence says why), 64 wrong usage, 75 another worker has the
+queue, 77 no right to do it, 78 wrong configuration or no such Postfix instance`;
 
 interface Common {
   readonly config?: string;
   readonly postfixConfig?: string;
+}
+
+interface Place {
+  readonly config: ConfigFile;
+  readonly configFile: string | undefined;
+  readonly configDirectory: string;
 }
 
 interface Install extends Common {
@@ -20,11 +28,32 @@ interface Install extends Common {
   readonly yes: boolean;
 }
 
+interface Work {
+  readonly watch: boolean;
+  readonly once: boolean;
+  readonly dryRun: boolean;
+  readonly wait: boolean;
+  readonly json: boolean;
+}
+
+type Task = Common & Partial<Pick<QueueTask, "json" | "live" | "wait">> & Pick<QueueTask, "what">;
+
+async function work(options: Task): Promise<void> {
+  const { json = false, live = false, wait = false, what } = options;
+  const { config, configFile, configDirectory } = place(options);
+  const { queueCommand } = await import("./queue.ts");
+  process.exitCode = await queueCommand(config, { what, configFile, configDirectory, json, live, wait });
+}
+
 /** The configuration without what Postfix says, and the directory of the instance. @throws ConfigError */
-function place({ config, postfixConfig }: Common): { config: ConfigFile; configDirectory: string } {
-  const known = config !== undefined || existsSync(DEFAULT_CONFIG);
-  const file = known ? readConfig(config ?? DEFAULT_CONFIG) : parseConfig("", "(defaults)");
-  return { config: file, configDirectory: postfixConfig ?? file.postfix.config_dir };
+function place({ config, postfixConfig }: Common): Place {
+  const configFile = config ?? (existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : undefined);
+  const file = configFile === undefined ? parseConfig("", "(defaults)") : readConfig(configFile);
+  return {
+    config: file,
+    configFile: configFile && resolve(configFile),
+    configDirectory: resolve(postfixConfig ?? file.postfix.config_dir),
+  };
 }
 
 function common(command: Command): Command {
@@ -51,6 +80,42 @@ export function addQueueCommands(postlua: Command): void {
       "the queue of outgoing mail: RELAYOUT.LUA and MXOUT.LUA decide what leaves, and in which order",
     )
     .addHelpText("after", CODES);
+
+  common(queue)
+    .option("--watch", "run until stopped: sessions by queue.schedule, and as the queue changes", false)
+    .option("--once", "one sending session", false)
+    .option(
+      "--dry-run",
+      "print what a session would send, in which order, and why not; CheckFile is asked",
+      false,
+    )
+    .option("--wait", "wait while another worker has the queue, instead of leaving with exit code 75", false)
+    .option(
+      "--json",
+      "machine-readable output; with --watch and --once the log goes to standard error",
+      false,
+    )
+    .action(async (options: Common & Work) => {
+      const modes = [options.watch, options.once, options.dryRun].filter(Boolean).length;
+      if (modes !== 1) queue.error("postlua: say --watch, --once or --dry-run", { exitCode: 64 });
+      const what = options.watch ? "watch" : options.once ? "once" : "plan";
+      await work({ ...options, what });
+    });
+
+  common(queue.command("list"))
+    .description("the queue as the worker sees it: order, priority, reason, retries, next try, destination")
+    .option("--live", "again whenever it changes, until stopped", false)
+    .option("--json", "machine-readable output; with --live one line each time", false)
+    .addHelpText("after", CODES)
+    .action((options: Common & { live: boolean; json: boolean }) => work({ ...options, what: "list" }));
+
+  common(queue.command("failsafe"))
+    .description("have Postfix send everything, if the queue worker has not run as planned; for a timer")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 all is well, or nothing is parked here, 1 the queue was flushed, 78 wrong configuration",
+    )
+    .action((options: Common) => work({ ...options, what: "failsafe" }));
 
   change(queue.command("install"))
     .description(

@@ -342,12 +342,12 @@ export const CONFIG = z
         schedule: z
           .string()
           .superRefine(checkSchedule)
-          .default("* * * * *")
+          .default("*/5 * * * *")
           .describe("cron expression of the sending sessions of `postlua queue --watch`, in local time"),
         on_change: z
           .boolean()
           .default(true)
-          .describe("whether new mail starts a session at once; else it waits for the schedule"),
+          .describe("whether new mail and retries that come due go at once; else they wait for the schedule"),
         order: z
           .enum(["arrival", "size"])
           .default("arrival")
