@@ -12,6 +12,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "../log.ts";
 import { readDeferLog } from "./defer-log.ts";
 import { NextHopResolver } from "./next-hop.ts";
+import { writeNote } from "./note.ts";
 import type { PostfixQueue } from "./postfix.ts";
 import {
   type Answer,
@@ -30,8 +31,10 @@ import {
   type WireMoved,
 } from "./protocol.ts";
 import { CLOCK_TICK_MS, type Found, type Moved, QueueScanner } from "./scan.ts";
+import { QueueWatch } from "./watch.ts";
 
 const POLL_MS = 1;
+const SERVICE_TIMEOUT_MS = 30_000;
 /** Answers not yet taken by the other half, above which a scan waits for it. */
 const HIGH_WATER_BYTES = 8 * 1024 * 1024;
 
@@ -45,6 +48,7 @@ export class QueueAgent {
   /** Messages that "left" was asked for, by the request's number. */
   readonly #watched = new Map<number, string>();
   #watching: Promise<void> | undefined;
+  #watch: QueueWatch | undefined;
   #closed = false;
   /** Resolves when the connection has ended: undefined when the other half ended it, else why this one did. */
   readonly ended: Promise<string | undefined>;
@@ -65,6 +69,7 @@ export class QueueAgent {
   #close(reason?: string): string | undefined {
     this.#closed = true;
     this.#resolver.close();
+    this.#watch?.close();
     this.#stream.destroy();
     if (reason !== undefined) this.#log.error("queue agent: connection closed", { reason });
     return reason;
@@ -82,7 +87,7 @@ export class QueueAgent {
     }
     const request = parsed.data;
     if (request.op === "left") {
-      this.#watch(request.n, request.id);
+      this.#await(request.n, request.id);
       return;
     }
     if (this.#pending >= MAX_PENDING) {
@@ -103,7 +108,7 @@ export class QueueAgent {
       case "settings":
         return Promise.resolve(this.#queue.settings);
       case "scan":
-        return this.#scan(request.n, request.fresh);
+        return this.#scan(request.n, request.fresh, request.only);
       case "read":
         return this.#read(request.id);
       case "deferLogs":
@@ -117,17 +122,21 @@ export class QueueAgent {
         return this.#queue.flush().then(() => null);
       case "where":
         return Promise.resolve(request.ids.map((id) => this.#place(id)));
+      case "changes":
+        this.#watch ??= new QueueWatch(this.#queue.queueDirectory);
+        return this.#watch.next(request.waitMs);
       case "note":
-        return Promise.resolve(false);
+        return this.#note(request.id, request.words);
       case "settled":
         return this.#settled(request.ids, request.waitMs);
     }
   }
 
-  #scan(n: number, fresh: boolean): Promise<Results["scan"]> {
+  #scan(n: number, fresh: boolean, only: readonly string[] | undefined): Promise<Results["scan"]> {
     if (fresh) this.#resolver.forget();
     return this.#scanner.scan({
       fresh,
+      ...(only === undefined ? {} : { only }),
       onBatch: async ({ found, moved }) => {
         const batch = {
           found: await Promise.all(found.map((one) => this.#wireFound(one))),
@@ -191,6 +200,14 @@ export class QueueAgent {
     return theirs;
   }
 
+  async #note(id: string, words: string): Promise<boolean> {
+    const found = this.#scanner.read(id);
+    if (found?.queue !== "deferred") return false;
+    this.#log.info("queue agent: note", { queueId: id, words });
+    await writeNote(this.#queue.queueDirectory, found.file, words, SERVICE_TIMEOUT_MS);
+    return true;
+  }
+
   #place(id: string): Place {
     const at = this.#scanner.locate(id);
     return { id, queue: at?.queue ?? "gone", mtimeMs: at?.stat.mtimeMs ?? 0 };
@@ -208,7 +225,7 @@ export class QueueAgent {
   }
 
   /** Answers when the message has come to rest. All that are watched are looked at in one round. */
-  #watch(n: number, id: string): void {
+  #await(n: number, id: string): void {
     if (this.#watched.size >= MAX_WATCHED) {
       void this.#send({ n, error: `more than ${MAX_WATCHED} messages are watched` });
       return;

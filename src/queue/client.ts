@@ -26,6 +26,7 @@ import {
 } from "./protocol.ts";
 import type { QueueFile } from "./queue-file.ts";
 import type { QueueName, ScanResult, Unreadable } from "./scan.ts";
+import type { Changes } from "./watch.ts";
 
 /** A message in the queue. */
 export interface QueuedMessage extends QueueFile {
@@ -96,9 +97,14 @@ export class QueueClient {
     return this.#ask("settings", {});
   }
 
-  /** Scans the queue and brings `messages` up to date. With `fresh` all files are read, and all next hops asked for, again. */
-  async refresh(options: { readonly fresh?: boolean } = {}): Promise<Refresh> {
-    const fresh = options.fresh ?? false;
+  /**
+   * Scans the queue and brings `messages` up to date. With `fresh` all files are read, and all next hops asked for,
+   * again; with `only` it looks for these messages (at most 2,000) alone.
+   */
+  async refresh(
+    options: { readonly fresh?: boolean; readonly only?: readonly string[] } = {},
+  ): Promise<Refresh> {
+    const { fresh = false, only } = options;
     const added = new Set<string>();
     const changed = new Set<string>();
     const before = fresh ? new Set(this.#messages.keys()) : undefined;
@@ -113,7 +119,7 @@ export class QueueClient {
         if (this.#move(one) && !added.has(one.entry.id)) changed.add(one.entry.id);
       }
     };
-    const result = (await this.#ask("scan", { fresh }, take)) as ScanResult;
+    const result = (await this.#ask("scan", { fresh, only }, take)) as ScanResult;
     const gone = new Set([...result.gone, ...(before ?? [])]);
     for (const { id } of result.unreadable) if (this.#messages.has(id)) gone.add(id);
     for (const id of gone) {
@@ -182,6 +188,11 @@ export class QueueClient {
    */
   note(id: string, words: string): Promise<boolean> {
     return this.#ask("note", { id, words: words.replace(/[^ -~]/g, "?").slice(0, MAX_WORDS) });
+  }
+
+  /** Waits for mail to move, at most `waitMs` (10 minutes): which messages came or went since the last call. */
+  changes(waitMs: number): Promise<Changes> {
+    return this.#ask("changes", { waitMs });
   }
 
   /** Waits, however long, until a message is neither coming in nor being delivered; resolves with where it is. */

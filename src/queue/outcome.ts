@@ -14,8 +14,6 @@ export interface Failure {
   readonly destinationDown: boolean;
 }
 
-/** Of a note that stands in the log in place of a try's words; see note.ts. */
-export const NOTE_STATUS = "4.7.0";
 const NOTE_MARK = "not sent: ";
 
 /** The text of a note for bounces and `postqueue -p`. */

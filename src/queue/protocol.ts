@@ -15,6 +15,7 @@ import type { QueueSettings } from "./postfix.ts";
 import type { QueueEntry, QueueFile } from "./queue-file.ts";
 import { isQueueId } from "./queue-id.ts";
 import type { QueueName, ScanResult } from "./scan.ts";
+import type { Changes } from "./watch.ts";
 
 export const MAX_IDS = 2_000;
 /** Of a request; MAX_IDS long IDs fit. */
@@ -40,7 +41,7 @@ const wait = z.int().min(0).max(MAX_WAIT_MS);
 
 export const REQUEST = z.discriminatedUnion("op", [
   z.strictObject({ n: number, op: z.literal("settings") }),
-  z.strictObject({ n: number, op: z.literal("scan"), fresh: z.boolean() }),
+  z.strictObject({ n: number, op: z.literal("scan"), fresh: z.boolean(), only: ids.optional() }),
   z.strictObject({ n: number, op: z.literal("read"), id }),
   z.strictObject({ n: number, op: z.literal("deferLogs"), ids }),
   z.strictObject({ n: number, op: z.literal("release"), id, waitMs: wait }),
@@ -50,6 +51,7 @@ export const REQUEST = z.discriminatedUnion("op", [
   z.strictObject({ n: number, op: z.literal("settled"), ids, waitMs: wait }),
   z.strictObject({ n: number, op: z.literal("left"), id }),
   z.strictObject({ n: number, op: z.literal("note"), id, words }),
+  z.strictObject({ n: number, op: z.literal("changes"), waitMs: wait }),
 ]);
 
 export type Request = z.infer<typeof REQUEST>;
@@ -106,6 +108,7 @@ export interface Results {
   readonly settled: readonly Place[];
   readonly left: Place;
   readonly note: boolean;
+  readonly changes: Changes;
 }
 
 /** `n` is the request's; 0 for a line that could not be read as one. */

@@ -89,6 +89,8 @@ export interface ScanOptions extends ReadOptions {
   readonly onBatch: (batch: Batch) => Promise<void> | void;
   /** Forget what is known: everything counts as found, nothing as gone. */
   readonly fresh?: boolean;
+  /** Looks for these messages alone, and leaves the others as they are known. */
+  readonly only?: readonly string[];
   /** Messages in one batch; default 200. */
   readonly batch?: number;
 }
@@ -209,15 +211,16 @@ export class QueueScanner {
       await new Promise(setImmediate);
       sliceEnd = performance.now() + SLICE_MS;
     };
-    for (const [id, at] of this.#list()) {
+    for (const [id, at] of options.only === undefined ? this.#list() : []) {
       if (!take(id, at.queue, at.path) && this.#known.get(id)?.scan !== scan) follow(id);
       await pause();
     }
     const gone: string[] = [];
-    for (const [id, known] of this.#known) {
-      if (known.scan === scan) continue;
+    for (const id of options.only ?? this.#known.keys()) {
+      const known = this.#known.get(id);
+      if (known?.scan === scan) continue;
       follow(id);
-      if (this.#known.get(id)?.scan !== scan && !unreadable.has(id)) {
+      if (known !== undefined && this.#known.get(id)?.scan !== scan && !unreadable.has(id)) {
         gone.push(id);
         this.#known.delete(id);
       }

@@ -20,6 +20,7 @@ import { type Planned, plan } from "./plan.ts";
 import type { QueueSettings } from "./postfix.ts";
 import { lastChance, type RetryRules, retryRules } from "./retry.ts";
 import { type WorkerSettings, windowOf } from "./settings.ts";
+import type { Changes } from "./watch.ts";
 
 export interface WorkerParts {
   readonly queue: QueueClient;
@@ -48,6 +49,8 @@ export interface Pass {
 export interface PassOptions {
   /** "all": CheckFile is asked about every message. "news": about what is new and what is due. "ends": nothing but what is at the end of its life. */
   readonly what: "all" | "news" | "ends";
+  /** With "news": looks at these messages alone. */
+  readonly only?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
@@ -57,6 +60,7 @@ interface Verdict {
   readonly againMs: number;
 }
 
+const LONGEST_WAIT_MS = 60_000;
 const UNTRIED_AGAIN_MS = 1_000;
 const UNTRIED_LIMIT = 3;
 const UNTRIED_PAUSE_MS = 60_000;
@@ -80,6 +84,9 @@ export class QueueWorker {
   #trouble: Error | undefined;
   #caughtUp = false;
   #cut = false;
+  #changes: Promise<void> | undefined;
+  readonly #moved = new Set<string>();
+  #allMoved = false;
 
   private constructor(parts: WorkerParts, postfix: QueueSettings) {
     this.#parts = parts;
@@ -150,17 +157,22 @@ export class QueueWorker {
    *
    * @throws AgentError when the queue cannot be read
    */
-  async pass({ what, signal }: PassOptions): Promise<Pass> {
+  async pass({ what, only, signal }: PassOptions): Promise<Pass> {
     const { queue, journal, settings } = this.#parts;
-    const refresh = await queue.refresh();
+    const partly = what === "news" && this.#caughtUp ? only : undefined;
+    const refresh = await queue.refresh(partly === undefined ? {} : { only: partly });
     for (const id of refresh.gone) this.#forget(id);
     journal.forget(refresh.gone);
     await this.#settle(refresh.changed);
     const count = { asked: 0, skipped: 0, waiting: 0, bounced: 0, moving: 0 };
-    for (const message of queue.messages.values()) {
+    const seen =
+      partly === undefined
+        ? [...queue.messages.values()]
+        : partly.map((id) => queue.messages.get(id)).filter((message) => message !== undefined);
+    for (const message of seen) {
       if (foreign(message) === "moving" && !this.dispatcher.has(message.id)) count.moving++;
     }
-    const list = this.#candidates(what);
+    const list = this.#candidates(what, seen);
     const late = setTimeout(() => this.#resume(), settings.checkAheadMs);
     if (what === "all") this.dispatcher.stand();
     try {
@@ -184,11 +196,38 @@ export class QueueWorker {
     return { total: queue.messages.size, going: this.dispatcher.size, ...count };
   }
 
+  /** Resolves when mail moved that is not just being sent by this worker, or after `waitMs`; see moved(). */
+  async movement(waitMs: number): Promise<void> {
+    this.#changes ??= this.#parts.queue
+      .changes(Math.min(Math.ceil(waitMs), LONGEST_WAIT_MS))
+      .then(({ ids, all }) => {
+        for (const id of ids) if (!this.dispatcher.has(id)) this.#moved.add(id);
+        this.#allMoved ||= all;
+      })
+      .finally(() => {
+        this.#changes = undefined;
+      });
+    if (this.#moved.size === 0 && !this.#allMoved) await this.#changes;
+  }
+
+  /** What moved since the last call. */
+  moved(): Changes {
+    const moved = { ids: [...this.#moved], all: this.#allMoved };
+    this.#moved.clear();
+    this.#allMoved = false;
+    return moved;
+  }
+
   /** The time at which something is due without anybody's doing: a retry or the end of a lifetime. */
   nextDue(): number {
     let first = NEVER;
     for (const { againMs } of this.#verdicts.values()) if (againMs < first) first = againMs;
     return first;
+  }
+
+  /** Something is due that was waiting for its time. */
+  get dueNow(): boolean {
+    return this.nextDue() <= this.#now();
   }
 
   /** Releases nothing more; what is under way goes on by itself. */
@@ -231,11 +270,11 @@ export class QueueWorker {
     }
   }
 
-  #candidates(what: PassOptions["what"]): QueuedMessage[] {
-    const { queue, settings } = this.#parts;
+  #candidates(what: PassOptions["what"], messages: readonly QueuedMessage[]): QueuedMessage[] {
+    const { settings } = this.#parts;
     const now = this.#now();
     const list: QueuedMessage[] = [];
-    for (const message of queue.messages.values()) {
+    for (const message of messages) {
       const { id } = message;
       if (this.dispatcher.isBusy(id)) continue;
       const alien = foreign(message);

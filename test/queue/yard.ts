@@ -6,7 +6,6 @@ import { duplexPair } from "node:stream";
 import type { TestContext } from "node:test";
 import type { Parameters } from "../../postfix/layout.ts";
 import { PrivatePostfix } from "../../postfix/private-instance.ts";
-import { Sink, type SinkOptions } from "../../postfix/sink.ts";
 import { type CheckActions, type Checker, type CheckQuestion, UNCHANGED } from "../../src/queue/actions.ts";
 import { QueueAgent } from "../../src/queue/agent.ts";
 import { QueueClient } from "../../src/queue/client.ts";
@@ -16,6 +15,7 @@ import { PostfixQueue } from "../../src/queue/postfix.ts";
 import { DEFAULTS, type WorkerSettings } from "../../src/queue/settings.ts";
 import { QueueWorker } from "../../src/queue/worker.ts";
 import { keptLog, type Mail, parked, send } from "./harness.ts";
+import { QuickSink, type QuickSinkOptions } from "./quick-sink.ts";
 
 export type Rule = (question: CheckQuestion) => Partial<CheckActions>;
 
@@ -40,7 +40,7 @@ export function header(question: CheckQuestion, name: string): string | undefine
 }
 
 export interface YardOptions {
-  readonly sink?: SinkOptions;
+  readonly sink?: QuickSinkOptions;
   readonly mainCf?: Parameters;
   readonly masterCf?: Parameters;
   readonly settings?: Partial<WorkerSettings>;
@@ -60,7 +60,7 @@ export interface Staff {
 }
 
 export interface Yard {
-  readonly sink: Sink;
+  readonly sink: QuickSink;
   readonly postfix: PrivatePostfix;
   readonly journalPath: string;
   /** Sends mail and waits until all of the queue is parked. */
@@ -70,7 +70,7 @@ export interface Yard {
 }
 
 export async function yard(context: TestContext, options: YardOptions = {}): Promise<Yard> {
-  const sink = await Sink.start(options.sink ?? {});
+  const sink = await QuickSink.start(options.sink);
   const postfix = await PrivatePostfix.start({
     sinkPort: sink.port,
     mainCf: { defer_transports: "smtp, relay", enable_long_queue_ids: "yes", ...options.mainCf },
@@ -85,14 +85,12 @@ export async function yard(context: TestContext, options: YardOptions = {}): Pro
     await sink.stop();
     if (options.directory === undefined) rmSync(directory, { recursive: true });
   });
-  let count = 0;
   return {
     sink,
     postfix,
     journalPath,
     park: async (mails) => {
       const ids = await send(postfix.port, mails);
-      count += ids.length;
       await parked(postfix, 0);
       return ids;
     },
@@ -143,10 +141,6 @@ export function mail(subject: string, to: string, priority = 50, size = 0): Mail
     to: [`<${to}>`],
     message: `Subject: ${subject}\nX-Priority: ${priority}\n\nb\n${body}`,
   };
-}
-
-export function subjects(sink: Sink): string[] {
-  return sink.messages.map(({ headers }) => headers.find(([name]) => name === "Subject")?.[1].trim() ?? "");
 }
 
 /** Numbers from 0 in an order that looks random and is the same each time. */
