@@ -1,5 +1,5 @@
 /** What `store.database` may be, and what its parts are. */
-import { isAbsolute } from "node:path";
+import { isAbsolute, join, parse } from "node:path";
 
 const SQLITE = "sqlite:";
 
@@ -46,6 +46,12 @@ const SSL_MODES = ["disable", "require", "verify-full"] as const;
 /** The file of "sqlite:FILE"; undefined for PostgreSQL. */
 export function sqlitePath(text: string): string | undefined {
   return text.startsWith(SQLITE) ? text.slice(SQLITE.length) : undefined;
+}
+
+/** The file beside it that has the settings. */
+export function settingsPath(path: string): string {
+  const { dir, name, ext } = parse(path);
+  return join(dir, `${name}-settings${ext}`);
 }
 
 /** The parts of a URL that has no `databaseProblem`. */

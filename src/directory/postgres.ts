@@ -19,6 +19,7 @@ import { DirectoryError, StoreUnavailable } from "./store.ts";
 import { type Columns, type Database, NotUnique, type Row, type Step, type Work } from "./work.ts";
 
 export const POSTGRES: Dialect = {
+  name: "postgres",
   keyType: 'TEXT COLLATE "C"',
   tableExists: (table) =>
     `SELECT 1 AS there FROM pg_tables WHERE schemaname = 'postlua' AND tablename = '${table}'`,
@@ -84,11 +85,11 @@ export class PostgresDatabase implements Database {
     return this.#patiently((client) => this.#runThrough(client, work()));
   }
 
-  async write<T>(work: () => Work<T>, options: { readonly exclusive?: boolean } = {}): Promise<T> {
+  async write<T>(work: () => Work<T>, options: { readonly on: "users" | "settings" }): Promise<T> {
     const result = await this.#patiently(async (client, state) => {
       await client.query("BEGIN");
       try {
-        if (options.exclusive === true) await client.query(`SELECT pg_advisory_xact_lock(${LOCK_KEY})`);
+        if (options.on === "users") await client.query(`SELECT pg_advisory_xact_lock(${LOCK_KEY})`);
         const done = await this.#runThrough(client, work());
         await client.query("SELECT pg_notify('postlua', $1)", [this.#identity]);
         state.committing = true;

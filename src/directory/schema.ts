@@ -10,8 +10,36 @@
 import { StoreUnavailable } from "./store.ts";
 import { first, run, type Work } from "./work.ts";
 
+type Statements = readonly string[];
+
+/**
+ * The tables of settings in SQLite, which lie in a file of their own, attached
+ * as `settings` (sqlite-tables.ts says why). A user's are kept by the user's
+ * name, so that a backup of one file alone gives nobody the settings of another.
+ */
+export const SETTINGS_FILE_TABLES: Statements = [
+  `CREATE TABLE settings.settings (name_key TEXT PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL)`,
+  `CREATE TABLE settings.user_settings (
+     user_key TEXT NOT NULL,
+     name_key TEXT NOT NULL,
+     name TEXT NOT NULL,
+     value TEXT NOT NULL,
+     PRIMARY KEY (user_key, name_key)
+   )`,
+  `CREATE TABLE settings.definitions (
+     name_key TEXT PRIMARY KEY,
+     name TEXT NOT NULL,
+     title TEXT NOT NULL,
+     type TEXT NOT NULL,
+     fallback TEXT NOT NULL
+   )`,
+];
+
+/** From this version on they do. */
+export const SETTINGS_APART = 3;
+
 /** Statements that lead from version n to n + 1. What has been released is never changed, only added to. */
-export const MIGRATIONS: readonly (readonly string[])[] = [
+export const MIGRATIONS: readonly (Statements | Readonly<Record<Dialect["name"], Statements>>)[] = [
   [
     `CREATE TABLE users (
        id INTEGER PRIMARY KEY,
@@ -95,6 +123,26 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
        WHERE COALESCE(u.enabled, o.enabled, 1) = 1`,
     `CREATE VIEW domains AS SELECT DISTINCT domain FROM addresses`,
   ],
+  {
+    sqlite: [
+      ...SETTINGS_FILE_TABLES,
+      `INSERT INTO settings.settings SELECT name_key, name, value FROM main.settings`,
+      `INSERT INTO settings.user_settings
+         SELECT u.name_key, s.name_key, s.name, s.value
+         FROM main.user_settings s JOIN main.users u ON u.id = s.user_id`,
+      `INSERT INTO settings.definitions SELECT name_key, name, title, type, fallback FROM main.definitions`,
+      `DROP TABLE main.settings`,
+      `DROP TABLE main.user_settings`,
+      `DROP TABLE main.definitions`,
+    ],
+    postgres: [
+      `ALTER TABLE user_settings ADD COLUMN user_key KEYTEXT REFERENCES users (name_key) ON DELETE CASCADE`,
+      `UPDATE user_settings SET user_key = (SELECT name_key FROM users WHERE id = user_id)`,
+      // Its keys go with it.
+      `ALTER TABLE user_settings DROP COLUMN user_id`,
+      `ALTER TABLE user_settings ADD PRIMARY KEY (user_key, name_key)`,
+    ],
+  },
 ];
 
 /**
@@ -108,36 +156,43 @@ export function* migrate(
   database: string,
   target: number = MIGRATIONS.length,
 ): Work<number> {
-  const known = yield* first(dialect.tableExists("postlua_versions"));
-  if (known === undefined) {
-    if ((yield* first(dialect.tableExists("users"))) !== undefined) {
-      throw new StoreUnavailable(
-        `${database}: there is a table "users" of another program; give postlua a database of its own`,
-      );
-    }
-    yield* run("CREATE TABLE postlua_versions (version INTEGER PRIMARY KEY, migrated_at TEXT NOT NULL)");
-  }
-  const row = yield* first<{ version: number | null }>(
-    "SELECT max(version) AS version FROM postlua_versions",
-  );
-  const before = row?.version ?? 0;
-  if (before > MIGRATIONS.length) {
-    throw new StoreUnavailable(
-      `${database}: its tables are of version ${before}, and this postlua knows version ${MIGRATIONS.length}; ` +
-        "a newer postlua has been here, use that one",
+  const before = yield* versionOf(dialect, database);
+  if (before === 0) {
+    yield* run(
+      "CREATE TABLE IF NOT EXISTS postlua_versions (version INTEGER PRIMARY KEY, migrated_at TEXT NOT NULL)",
     );
   }
-  for (let version = before; version < target; version++) {
-    for (const statement of MIGRATIONS[version] ?? []) {
+  for (const [n, migration] of MIGRATIONS.slice(before, target).entries()) {
+    for (const statement of "sqlite" in migration ? migration[dialect.name] : migration) {
       yield* run(statement.replaceAll("KEYTEXT", dialect.keyType));
     }
-    yield* run("INSERT INTO postlua_versions VALUES ($1, $2)", version + 1, new Date().toISOString());
+    yield* run("INSERT INTO postlua_versions VALUES ($1, $2)", before + n + 1, new Date().toISOString());
   }
   return before;
 }
 
+/** @returns 0 for an empty database. @throws StoreUnavailable when the tables are those of a newer program, or another one's */
+export function* versionOf(dialect: Dialect, database: string): Work<number> {
+  if ((yield* first(dialect.tableExists("postlua_versions"))) === undefined) {
+    if ((yield* first(dialect.tableExists("users"))) === undefined) return 0;
+    throw new StoreUnavailable(
+      `${database}: there is a table "users" of another program; give postlua a database of its own`,
+    );
+  }
+  const row = yield* first<{ version: number | null }>(
+    "SELECT max(version) AS version FROM postlua_versions",
+  );
+  const version = row?.version ?? 0;
+  if (version <= MIGRATIONS.length) return version;
+  throw new StoreUnavailable(
+    `${database}: its tables are of version ${version}, and this postlua knows version ${MIGRATIONS.length}; ` +
+      "a newer postlua has been here, use that one",
+  );
+}
+
 /** Where the two databases' SQL differs. */
 export interface Dialect {
+  readonly name: "sqlite" | "postgres";
   readonly keyType: string;
   /** A statement that gives a row when there is such a table. */
   tableExists(table: string): string;

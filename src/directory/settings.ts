@@ -1,7 +1,11 @@
-/** Global settings, users' settings and what scripts have declared, as work on the tables. */
+/**
+ * Global settings, users' settings and what scripts have declared, as work on
+ * the tables. Whatever writes does so with its first statement: in SQLite that
+ * takes the lock of the settings' own file.
+ */
 import { checkSettingName, checkText, nameKey } from "./names.ts";
 import { DirectoryError, type SettingDefinition } from "./store.ts";
-import { findId, idOf } from "./users.ts";
+import { idOf } from "./users.ts";
 import { first, rows, run, type Work } from "./work.ts";
 
 interface SettingRow {
@@ -53,8 +57,7 @@ export function* removeSetting(name: string): Work<boolean> {
 
 export function* userSetting(user: string, name: string): Work<string | undefined> {
   const row = yield* first<SettingRow>(
-    `SELECT s.name, s.value FROM user_settings s JOIN users u ON u.id = s.user_id
-     WHERE u.name_key = $1 AND s.name_key = $2`,
+    "SELECT name, value FROM user_settings WHERE user_key = $1 AND name_key = $2",
     nameKey(user),
     nameKey(name),
   );
@@ -64,8 +67,7 @@ export function* userSetting(user: string, name: string): Work<string | undefine
 export function* userSettings(user: string): Work<Map<string, string>> {
   return toMap(
     yield* rows<SettingRow>(
-      `SELECT s.name, s.value FROM user_settings s JOIN users u ON u.id = s.user_id
-       WHERE u.name_key = $1 ORDER BY s.name_key`,
+      "SELECT name, value FROM user_settings WHERE user_key = $1 ORDER BY name_key",
       nameKey(user),
     ),
   );
@@ -79,18 +81,18 @@ export function* userSettingNames(): Work<Set<string>> {
 export function* setUserSetting(user: string, name: string, value: string, create: boolean): Work<boolean> {
   checkValue(name, value);
   const found = yield* first(
-    `UPDATE user_settings SET value = $1
-     WHERE name_key = $2 AND user_id = (SELECT id FROM users WHERE name_key = $3) RETURNING name_key`,
+    "UPDATE user_settings SET value = $1 WHERE user_key = $2 AND name_key = $3 RETURNING name_key",
     value,
-    nameKey(name),
     nameKey(user),
+    nameKey(name),
   );
   if (found !== undefined || !create) return found !== undefined;
   checkSettingName(name);
+  yield* idOf(user);
   yield* run(
-    `INSERT INTO user_settings (user_id, name_key, name, value) VALUES ($1, $2, $3, $4)
-     ON CONFLICT (user_id, name_key) DO UPDATE SET value = excluded.value`,
-    yield* idOf(user),
+    `INSERT INTO user_settings (user_key, name_key, name, value) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (user_key, name_key) DO UPDATE SET value = excluded.value`,
+    nameKey(user),
     nameKey(name),
     name,
     value,
@@ -99,11 +101,9 @@ export function* setUserSetting(user: string, name: string, value: string, creat
 }
 
 export function* removeUserSetting(user: string, name: string): Work<boolean> {
-  const id = yield* findId(user);
-  if (id === undefined) return false;
   const removed = yield* first(
-    "DELETE FROM user_settings WHERE user_id = $1 AND name_key = $2 RETURNING name_key",
-    id,
+    "DELETE FROM user_settings WHERE user_key = $1 AND name_key = $2 RETURNING name_key",
+    nameKey(user),
     nameKey(name),
   );
   return removed !== undefined;

@@ -103,11 +103,11 @@ export class SqlStore implements Store {
   }
 
   setSetting(name: string, value: string, options: { create?: boolean } = {}): Promise<boolean> {
-    return this.#database.write(() => settingWork.setSetting(name, value, options.create === true));
+    return this.#set(() => settingWork.setSetting(name, value, options.create === true));
   }
 
   removeSetting(name: string): Promise<boolean> {
-    return this.#database.write(() => settingWork.removeSetting(name));
+    return this.#set(() => settingWork.removeSetting(name));
   }
 
   userSetting(user: string, name: string): Promise<string | undefined> {
@@ -128,11 +128,11 @@ export class SqlStore implements Store {
     value: string,
     options: { create?: boolean } = {},
   ): Promise<boolean> {
-    return this.#database.write(() => settingWork.setUserSetting(user, name, value, options.create === true));
+    return this.#set(() => settingWork.setUserSetting(user, name, value, options.create === true));
   }
 
   removeUserSetting(user: string, name: string): Promise<boolean> {
-    return this.#database.write(() => settingWork.removeUserSetting(user, name));
+    return this.#set(() => settingWork.removeUserSetting(user, name));
   }
 
   definitions(): Promise<readonly SettingDefinition[]> {
@@ -140,7 +140,7 @@ export class SqlStore implements Store {
   }
 
   define(definitions: readonly SettingDefinition[]): Promise<void> {
-    return this.#database.write(() => settingWork.define(definitions));
+    return this.#set(() => settingWork.define(definitions));
   }
 
   list(name: string): Promise<List | undefined> {
@@ -175,8 +175,12 @@ export class SqlStore implements Store {
     return this.#database.close();
   }
 
+  #set<T>(work: () => Work<T>): Promise<T> {
+    return this.#database.write(work, { on: "settings" });
+  }
+
   /** What looks whether names and addresses are free may have nobody beside it. */
   #exclusively<T>(work: () => Work<T>): Promise<T> {
-    return this.#database.write(work, { exclusive: true });
+    return this.#database.write(work, { on: "users" });
   }
 }

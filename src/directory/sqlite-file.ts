@@ -1,6 +1,7 @@
 /**
- * The SQLite file's rights. It holds password hashes: the owner writes it, one
- * group may read it, nobody else.
+ * The rights of a SQLite store's files. The one of users holds password hashes:
+ * the owner writes it, one group may read it, nobody else. That of settings is
+ * its owner's alone.
  *
  * A command that root runs works on the file as the user who owns it, or owns
  * its directory: nothing of root's is left behind that the service could not
@@ -22,7 +23,8 @@ import {
 import { dirname } from "node:path";
 import { StoreUnavailable } from "./store.ts";
 
-const FILE_MODE = 0o640;
+const MAIN_MODE = 0o640;
+const SETTINGS_MODE = 0o600;
 const DIRECTORY_MODE = 0o750;
 /** As chown(2) has it: this one is not to change. */
 const KEPT = 0xffff_ffff;
@@ -48,29 +50,17 @@ export function prepareFile(path: string, group: string | undefined): { as: RunA
   } catch (error) {
     throw new StoreUnavailable(`the directory ${directory} cannot be made (${codeOf(error)})`);
   }
-  const there = lstatOf(path);
-  if (there?.isFile() === false) throw new StoreUnavailable(`${path} is no ordinary file`);
+  const there = ordinary(path);
   const directoryOwner = statSync(directory);
-  if (there?.uid === 0 && directoryOwner.uid !== 0) {
-    throw new StoreUnavailable(
-      `${path} belongs to root, and its directory does not; give it to the directory's owner: ` +
-        `chown --reference=${directory} ${path}`,
-    );
-  }
+  if (there?.uid === 0 && directoryOwner.uid !== 0) throw belongsToRoot(path, directory);
   const as = runAs(ownerOf(there ?? directoryOwner));
   if (there !== undefined) return { as, made: false };
-  let fd: number;
-  try {
-    const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-    fd = as(() => openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, FILE_MODE));
-  } catch (error) {
-    // Another process was quicker.
-    if (codeOf(error) === "EEXIST") return { as, made: false };
-    throw new StoreUnavailable(`${path} cannot be made (${codeOf(error)})`);
-  }
+  const fd = make(path, MAIN_MODE, as);
+  // Another process was quicker.
+  if (fd === undefined) return { as, made: false };
   try {
     if (gid !== undefined) fchownSync(fd, KEPT, gid);
-    fchmodSync(fd, FILE_MODE);
+    fchmodSync(fd, MAIN_MODE);
   } catch (error) {
     throw new StoreUnavailable(
       `${path} cannot be given to the group ${group} (${codeOf(error)}); ` +
@@ -80,6 +70,51 @@ export function prepareFile(path: string, group: string | undefined): { as: RunA
     closeSync(fd);
   }
   return { as, made: true };
+}
+
+/**
+ * The same for the settings beside it. Only `mayMake` makes a missing file: else it was lost, with settings in it.
+ * @param as how to work on the first
+ */
+export function prepareSettingsFile(path: string, main: string, mayMake: boolean, as: RunAs): void {
+  const there = ordinary(path);
+  const mainOwner = statSync(main);
+  if (there?.uid === 0 && mainOwner.uid !== 0) throw belongsToRoot(path, main);
+  if (there !== undefined) return;
+  if (!mayMake) {
+    throw new StoreUnavailable(
+      `${path} is missing, and has the settings of the users in ${main}; put it back, ` +
+        "or make an empty file there, with the same owner, to begin without settings",
+    );
+  }
+  const fd = make(path, SETTINGS_MODE, as);
+  if (fd !== undefined) closeSync(fd);
+}
+
+/** @returns undefined when it is there already */
+function make(path: string, mode: number, as: RunAs): number | undefined {
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  try {
+    return as(() => openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode));
+  } catch (error) {
+    if (codeOf(error) === "EEXIST") return undefined;
+    throw new StoreUnavailable(`${path} cannot be made (${codeOf(error)})`);
+  }
+}
+
+function ordinary(path: string): Stats | undefined {
+  const there = lstatOf(path);
+  if (there?.isFile() === false) throw new StoreUnavailable(`${path} is no ordinary file`);
+  return there;
+}
+
+function belongsToRoot(path: string, model: string): StoreUnavailable {
+  const [what, whose] = statSync(model).isDirectory()
+    ? ["its directory", "the directory's owner"]
+    : [model, "its owner"];
+  return new StoreUnavailable(
+    `${path} belongs to root, and ${what} does not; give it to ${whose}: chown --reference=${model} ${path}`,
+  );
 }
 
 /** Not by mkdir's own recursion, which never ends where a directory cannot have any in it, such as /proc. */

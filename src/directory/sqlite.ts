@@ -1,27 +1,24 @@
 /**
- * A store's database in a SQLite file, by node:sqlite.
+ * A store's database in SQLite files: one for users and lists, and beside it
+ * one for settings (sqlite-tables.ts says why), written in one transaction
+ * where both change.
  *
  * journal_mode stays DELETE: in WAL mode Postfix's own sqlite: maps fail when
  * nobody has the file open. SQLite itself never waits for a lock here, since
  * that would stop the whole process: who meets a lock tries again later.
  * Reads have a connection of their own, which is never in a transaction.
  *
- * Nothing in this process may open the file beside SQLite: closing it would
+ * Nothing in this process may open the files beside SQLite: closing one would
  * take SQLite's locks away.
  */
 import { lstatSync } from "node:fs";
-import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
-import { pathToFileURL } from "node:url";
-import { type Dialect, migrate } from "./schema.ts";
-import { codeOf, prepareFile, type RunAs } from "./sqlite-file.ts";
+import { settingsPath } from "../config/database.ts";
+import { Connection, failure, isLocked, type StoreFiles } from "./sqlite-connection.ts";
+import { prepareFile, prepareSettingsFile, type RunAs } from "./sqlite-file.ts";
+import { bringUpToDate, isUpToDate, settingsAreApart } from "./sqlite-tables.ts";
 import { StoreUnavailable } from "./store.ts";
-import { type Database, NotUnique, type Row, type Step, type Value, type Work } from "./work.ts";
-
-export const SQLITE: Dialect = {
-  keyType: "TEXT",
-  tableExists: (table) => `SELECT 1 AS there FROM sqlite_master WHERE type = 'table' AND name = '${table}'`,
-};
+import type { Database, Work } from "./work.ts";
 
 export interface SqliteOptions {
   readonly path: string;
@@ -39,19 +36,27 @@ const POLL_MS = 500;
 /** A file put in another one's place is noticed within this time. */
 const LOOK_EVERY_MS = 1_000;
 const LONGEST_WAIT_MS = 20;
+/** While a commit waits for readers to end, nobody else can begin to read. */
+const COMMIT_WAIT_MS = 1;
 
-const SQLITE_BUSY = 5;
-const SQLITE_LOCKED = 6;
-const SQLITE_CONSTRAINT_PRIMARYKEY = 1555;
-const SQLITE_CONSTRAINT_UNIQUE = 2067;
+const NOT_SEEN = -1n;
+
+/** How a transaction begins: with the lock of the file that it is about, so that two of them do not meet half-way. */
+const BEGIN = {
+  users: "BEGIN; DELETE FROM main.postlua_versions WHERE version < 0",
+  /** Their first statement takes it. */
+  settings: "BEGIN",
+  both: "BEGIN IMMEDIATE",
+} as const;
 
 export class SqliteDatabase implements Database {
   readonly name: string;
   readonly #options: SqliteOptions;
+  readonly #files: StoreFiles;
   #as: RunAs = (work) => work();
   #reader: Connection | undefined;
   #writer: Connection | undefined;
-  #inode = -1n;
+  #inodes: Readonly<Record<keyof StoreFiles, bigint>> = { main: NOT_SEEN, settings: NOT_SEEN };
   #lookedAt = Number.NEGATIVE_INFINITY;
   #opening: Promise<void> | undefined;
   /** The writes before this one. */
@@ -59,14 +64,15 @@ export class SqliteDatabase implements Database {
   #closed = false;
   readonly #watchers = new Set<() => void>();
   #poll: NodeJS.Timeout | undefined;
-  #seenVersion: Value = null;
+  #seenVersion: string | undefined;
 
   private constructor(options: SqliteOptions) {
     this.#options = options;
+    this.#files = { main: options.path, settings: settingsPath(options.path) };
     this.name = `sqlite:${options.path}`;
   }
 
-  /** Opens or makes the file and brings its tables up to date. @throws StoreUnavailable */
+  /** Opens or makes the files and brings its tables up to date. @throws StoreUnavailable */
   static async open(options: SqliteOptions): Promise<SqliteDatabase> {
     const database = new SqliteDatabase(options);
     const { as, made } = prepareFile(options.path, options.group);
@@ -78,13 +84,13 @@ export class SqliteDatabase implements Database {
 
   async read<T>(work: () => Work<T>): Promise<T> {
     await this.#ready();
-    return this.#patiently(() => runThrough(this.#open().reader, work()));
+    return this.#patiently(() => this.#open().reader.run(work()));
   }
 
-  write<T>(work: () => Work<T>): Promise<T> {
+  write<T>(work: () => Work<T>, { on }: { readonly on: "users" | "settings" }): Promise<T> {
     const written = this.#queue.then(async () => {
       await this.#ready();
-      const result = await this.#transaction(work);
+      const result = await this.#transaction(on, work);
       this.#noteVersion();
       this.#tell();
       return result;
@@ -118,20 +124,30 @@ export class SqliteDatabase implements Database {
     this.#drop();
   }
 
-  /** Work, whole, with the lock that keeps other writers out; the file is closed to readers while it is committed only. */
-  async #transaction<T>(work: () => Work<T>): Promise<T> {
+  /** Work, whole, with the lock that keeps other writers out; a file is closed to readers while it is committed only. */
+  async #transaction<T>(begin: keyof typeof BEGIN, work: () => Work<T>): Promise<T> {
     let result: { readonly value: T } | undefined;
     const { writer } = this.#open();
+    const about = begin === "settings" ? this.#files.settings : this.#files.main;
+    const begun = (): { readonly value: T } => {
+      try {
+        writer.exec(BEGIN[begin]);
+        return { value: writer.run(work()) };
+      } catch (error) {
+        // Who waits for a lock must not hold another one meanwhile.
+        writer.rollBack();
+        throw error;
+      }
+    };
     try {
-      await this.#patiently(() => {
-        if (result === undefined) {
-          writer.rollBack();
-          writer.exec("BEGIN IMMEDIATE");
-          result = { value: runThrough(writer, work()) };
-        }
-        // Busy while others read; nobody new can begin to meanwhile.
-        writer.exec("COMMIT");
-      });
+      await this.#patiently(
+        () => {
+          result ??= begun();
+          // Busy while others read; nobody new can begin to meanwhile.
+          writer.exec("COMMIT", about);
+        },
+        () => (result === undefined ? LONGEST_WAIT_MS : COMMIT_WAIT_MS),
+      );
     } catch (error) {
       this.#rollBack(writer);
       throw error;
@@ -159,14 +175,29 @@ export class SqliteDatabase implements Database {
   }
 
   async #connect(): Promise<void> {
+    const { main, settings } = this.#files;
     try {
-      this.#inode = inodeOf(this.#options.path) ?? -1n;
-      await this.#patiently(() => {
-        this.#reader ??= new Connection(this.#options.path);
-        this.#writer ??= new Connection(this.#options.path);
-        this.#writer.useRollbackJournal();
+      // One alone at first: a journal mode is changed by who has nobody beside it.
+      const apart = await this.#patiently(() => {
+        this.#writer ??= new Connection(this.#files);
+        this.#writer.useRollbackJournal("main");
+        return this.#writer.run(settingsAreApart(this.name));
       });
-      await this.#transaction(() => migrate(SQLITE, this.name));
+      prepareSettingsFile(settings, main, !apart, this.#as);
+      this.#inodes = { main: inodeOf(main) ?? NOT_SEEN, settings: inodeOf(settings) ?? NOT_SEEN };
+      await this.#patiently(() => {
+        this.#writer?.attach();
+        this.#writer?.useRollbackJournal("settings");
+        this.#reader ??= new Connection(this.#files);
+        this.#reader.attach();
+      });
+      const { reader, writer } = this.#open();
+      // Both look, so that they know the tables as they are, whoever has made them.
+      const look = () => [reader, writer].every((connection) => connection.run(isUpToDate(this.name)));
+      if (await this.#patiently(look)) return;
+      const emptied = await this.#transaction("both", () => bringUpToDate(this.name, this.#files));
+      await this.#patiently(look);
+      if (emptied) this.#options.onCreate?.(settings);
     } catch (error) {
       this.#drop();
       throw error;
@@ -184,7 +215,8 @@ export class SqliteDatabase implements Database {
     const open = [this.#reader, this.#writer];
     this.#reader = undefined;
     this.#writer = undefined;
-    this.#seenVersion = null;
+    this.#seenVersion = undefined;
+    this.#inodes = { main: NOT_SEEN, settings: NOT_SEEN };
     for (const connection of open) this.#as(() => connection?.close());
   }
 
@@ -192,50 +224,40 @@ export class SqliteDatabase implements Database {
   #lookAtFile(): void {
     const now = performance.now();
     if (now - this.#lookedAt < LOOK_EVERY_MS || this.#opening !== undefined) return;
-    const inode = inodeOf(this.#options.path);
-    if (inode === undefined) throw new StoreUnavailable(`${this.#options.path} is gone; put it back`);
+    let replaced = false;
+    for (const which of ["main", "settings"] as const) {
+      const inode = inodeOf(this.#files[which]);
+      const known = this.#inodes[which] !== NOT_SEEN;
+      // The second file may still have to be made.
+      if (inode === undefined && (known || which === "main")) {
+        throw new StoreUnavailable(`${this.#files[which]} is gone; put it back`);
+      }
+      replaced ||= known && inode !== this.#inodes[which];
+    }
     this.#lookedAt = now;
-    if (inode !== this.#inode && this.#reader !== undefined) {
+    if (replaced) {
       this.#drop();
       this.#tell();
     }
   }
 
-  /** Runs what is synchronous, again and again while the file is locked. */
-  async #patiently<T>(attempt: () => T): Promise<T> {
-    const end = performance.now() + this.#options.timeoutMs;
-    for (let wait = 1; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
+  /** Runs what is synchronous, again and again while a file is locked. */
+  async #patiently<T>(attempt: () => T, longestWaitMs: () => number = () => LONGEST_WAIT_MS): Promise<T> {
+    const { path, timeoutMs } = this.#options;
+    const end = performance.now() + timeoutMs;
+    for (let wait = 1; ; wait = Math.min(wait * 2, longestWaitMs())) {
       try {
         return this.#as(attempt);
       } catch (error) {
-        const code = primaryCode(error);
-        const locked = code === SQLITE_BUSY || code === SQLITE_LOCKED;
-        if (!locked || performance.now() > end) throw this.#failure(error);
+        if (!isLocked(error) || performance.now() > end) throw failure(error, path, timeoutMs);
       }
       await delay(wait);
     }
   }
 
-  #failure(error: unknown): unknown {
-    if (codeOf(error) === "ERR_INVALID_STATE") {
-      return new StoreUnavailable(`${this.#options.path} was closed, or replaced by another file, meanwhile`);
-    }
-    const code = primaryCode(error);
-    if (code === undefined) return error;
-    const extended = (error as SqliteError).errcode;
-    if (extended === SQLITE_CONSTRAINT_UNIQUE || extended === SQLITE_CONSTRAINT_PRIMARYKEY) {
-      return new NotUnique((error as Error).message);
-    }
-    const said = (error as Error).message;
-    const words = FAILURES[code]?.replace("TIME", `${this.#options.timeoutMs} ms`);
-    return new StoreUnavailable(`${this.#options.path} ${words ?? "cannot be used"} (SQLite: ${said})`, {
-      cause: error,
-    });
-  }
-
   #noteVersion(): void {
     try {
-      this.#seenVersion = this.#as(() => this.#reader?.dataVersion()) ?? null;
+      this.#seenVersion = this.#as(() => this.#reader?.dataVersion());
     } catch {
       // Locked: the next look notices the same change once more.
     }
@@ -244,8 +266,8 @@ export class SqliteDatabase implements Database {
   #lookForChanges(): void {
     try {
       this.#lookAtFile();
-      const version = this.#as(() => this.#reader?.dataVersion()) ?? null;
-      if (version === null || version === this.#seenVersion) return;
+      const version = this.#as(() => this.#reader?.dataVersion());
+      if (version === undefined || version === this.#seenVersion) return;
       this.#seenVersion = version;
       this.#tell();
     } catch {
@@ -258,117 +280,10 @@ export class SqliteDatabase implements Database {
   }
 }
 
-interface SqliteError extends Error {
-  /** The extended result code. */
-  readonly errcode: number;
-}
-
-function primaryCode(error: unknown): number | undefined {
-  return codeOf(error) === "ERR_SQLITE_ERROR" ? (error as SqliteError).errcode & 0xff : undefined;
-}
-
-const FAILURES: Readonly<Record<number, string>> = {
-  3: "may not be opened; look at its owner and mode",
-  5: "was locked by another process for TIME",
-  6: "was locked by another process for TIME",
-  8: "cannot be written; look at its owner and mode, at those of its directory, and whether the disk is read-only",
-  10: "cannot be read or written; the disk reports errors",
-  11: "is damaged; put a backup in its place",
-  13: "cannot be written; the disk is full",
-  14: "cannot be opened; look at its owner and mode, and at those of its directory",
-  26: "is no SQLite database, or damaged; put a backup in its place",
-};
-
 function inodeOf(path: string): bigint | undefined {
   try {
     return lstatSync(path, { bigint: true }).ino;
   } catch {
     return undefined;
-  }
-}
-
-function runThrough<T>(connection: Connection, work: Work<T>): T {
-  let next = work.next();
-  while (next.done !== true) next = work.next(connection.execute(next.value));
-  return next.value;
-}
-
-class Connection {
-  readonly #database: DatabaseSync;
-  readonly #statements = new Map<string, Statement>();
-
-  constructor(path: string) {
-    // A file that is not there must not be made: it would be an empty answer.
-    const url = pathToFileURL(path);
-    url.search = "mode=rw";
-    this.#database = new DatabaseSync(url, { timeout: 0, enableForeignKeyConstraints: true });
-  }
-
-  exec(sql: string): void {
-    this.#database.exec(sql);
-  }
-
-  /** Only what is committed leaves the cache: before that readers must not be in the way. */
-  useRollbackJournal(): void {
-    this.exec("PRAGMA cache_spill = OFF");
-    const mode = this.#database.prepare("PRAGMA journal_mode").get()?.journal_mode;
-    if (mode !== "delete") this.exec("PRAGMA journal_mode = DELETE");
-  }
-
-  execute(step: Step): Row[] {
-    if ("sql" in step) return this.#prepare(step.sql).all(step.values);
-    const columns = Object.keys(step.columns);
-    const marks = columns.map((_, n) => `$${n + 1}`);
-    const insert = this.#prepare(`INSERT INTO ${step.into} (${columns.join()}) VALUES (${marks.join()})`);
-    for (const row of step.rows) insert.run(row);
-    return [];
-  }
-
-  dataVersion(): Value {
-    return this.#prepare("PRAGMA data_version").all([])[0]?.data_version ?? null;
-  }
-
-  rollBack(): void {
-    if (this.#database.isTransaction) this.exec("ROLLBACK");
-  }
-
-  close(): void {
-    this.#statements.clear();
-    this.#database.close();
-  }
-
-  #prepare(sql: string): Statement {
-    let statement = this.#statements.get(sql);
-    if (statement === undefined) {
-      statement = new Statement(this.#database, sql);
-      this.#statements.set(sql, statement);
-    }
-    return statement;
-  }
-}
-
-/** A prepared statement that takes PostgreSQL's numbered parameters. */
-class Statement {
-  readonly #statement: StatementSync;
-  readonly #order: number[] = [];
-
-  constructor(database: DatabaseSync, sql: string) {
-    const own = sql.replace(/\$(\d+)/g, (_, number) => {
-      this.#order.push(Number(number) - 1);
-      return "?";
-    });
-    this.#statement = database.prepare(own);
-  }
-
-  all(values: readonly Value[]): Row[] {
-    return this.#statement.all(...this.#arrange(values)) as Row[];
-  }
-
-  run(values: readonly Value[]): void {
-    this.#statement.run(...this.#arrange(values));
-  }
-
-  #arrange(values: readonly Value[]): Value[] {
-    return this.#order.map((n) => values[n] ?? null);
   }
 }

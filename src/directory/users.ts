@@ -175,6 +175,8 @@ export function* changeUser(name: string, change: UserChange): Work<void> {
 export function* removeUser(name: string): Work<boolean> {
   const id = yield* findId(name);
   if (id === undefined) return false;
+  // In SQLite they lie in another file, where no foreign key reaches them.
+  yield* run("DELETE FROM user_settings WHERE user_key = $1", nameKey(name));
   yield* run(
     `DELETE FROM members WHERE member_key = $1
        OR member_key IN (SELECT address FROM addresses WHERE user_id = $2)`,

@@ -47,8 +47,11 @@ export interface Database {
   readonly name: string;
   /** Work that only reads; outside a transaction. @throws StoreUnavailable */
   read<T>(work: () => Work<T>): Promise<T>;
-  /** Work in a transaction, alone among `exclusive` ones. @throws StoreUnavailable, NotUnique, and what the work throws */
-  write<T>(work: () => Work<T>, options?: { readonly exclusive?: boolean }): Promise<T>;
+  /**
+   * Work in a transaction. Work on users and lists has no other such work beside it, and may change settings, too;
+   * work on settings changes nothing else. @throws StoreUnavailable, NotUnique, and what the work throws
+   */
+  write<T>(work: () => Work<T>, options: { readonly on: "users" | "settings" }): Promise<T>;
   watch(changed: () => void): () => void;
   close(): Promise<void>;
 }

@@ -76,7 +76,7 @@ onBoth("tables of a newer version are refused and stay as they are", async (back
   await runSql(config, `INSERT INTO postlua_versions VALUES (${MIGRATIONS.length + 1}, 'later')`);
   await assert.rejects(openStore(config), {
     name: "StoreUnavailable",
-    message: /its tables are of version 3, and this postlua knows version 2; a newer postlua/,
+    message: /its tables are of version 4, and this postlua knows version 3; a newer postlua/,
   });
 });
 

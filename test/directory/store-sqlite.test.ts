@@ -22,11 +22,20 @@ import { type StoreConfig, scratchDirectory, storeConfig } from "./backends.ts";
 
 let count = 0;
 
-function place(): { readonly directory: string; readonly file: string; readonly config: StoreConfig } {
+interface Place {
+  readonly directory: string;
+  /** Of users and lists. */
+  readonly file: string;
+  readonly settings: string;
+  readonly config: StoreConfig;
+}
+
+function place(): Place {
   const directory = join(scratchDirectory(), `file-${++count}`);
   const file = join(directory, "postlua.db");
   mkdirSync(directory, { mode: 0o755 });
-  return { directory, file, config: storeConfig({ database: `sqlite:${file}`, timeout_ms: 200 }) };
+  const config = storeConfig({ database: `sqlite:${file}`, timeout_ms: 200 });
+  return { directory, file, settings: join(directory, "postlua-settings.db"), config };
 }
 
 const unavailable = (words: RegExp) => (error: Error) => {
@@ -35,32 +44,144 @@ const unavailable = (words: RegExp) => (error: Error) => {
   return true;
 };
 
-test("a lock of another process is waited for without stopping this one, and then given up", async () => {
+for (const which of ["file", "settings"] as const) {
+  test(`a lock of another process is waited for without stopping this one, and then given up: ${which}`, async () => {
+    const where = place();
+    const { config } = where;
+    const store = await openStore(config);
+    const patient = await openStore({ ...config, timeout_ms: 30_000 });
+    await store.addUser({ name: "joe", addresses: [] });
+    await store.setSetting("mailbox", "0/", { create: true });
+    const read =
+      which === "file"
+        ? async (one: Store) => (await one.user("joe"))?.mailbox
+        : (one: Store) => one.setting("mailbox");
+    const write =
+      which === "file"
+        ? async (one: Store, mailbox: string) => one.changeUser("joe", { mailbox })
+        : async (one: Store, mailbox: string) => void (await one.setSetting("mailbox", mailbox));
+    const locked = unavailable(new RegExp(`^${where[which]} was locked by another process for 200 ms`));
+    const other = new DatabaseSync(where[which]);
+    other.exec("BEGIN EXCLUSIVE");
+    const waiting = [read(patient), write(patient, "2/"), read(patient)];
+    let turns = 0;
+    const timer = setInterval(() => turns++, 5);
+    timer.unref();
+    await assert.rejects(read(store), locked);
+    await assert.rejects(write(store, "3/"), locked);
+    await assert.rejects(openStore(config), locked);
+    assert.ok(turns > 20, `${turns} turns of the event loop`);
+    other.exec("COMMIT");
+    await Promise.all(waiting);
+    assert.equal(await read(store), "2/");
+    // A reader in the middle of its rows holds up the end of a write, not its beginning.
+    other.exec("BEGIN; SELECT * FROM sqlite_master");
+    await assert.rejects(write(store, "4/"), locked);
+    assert.equal(await read(store), "2/");
+    other.close();
+    await write(store, "5/");
+    assert.equal(await read(store), "5/");
+    await store.close();
+    await patient.close();
+  });
+}
+
+test("what is set leaves the file alone that Postfix reads, and what opens a store does, too", async () => {
   const { file, config } = place();
   const store = await openStore(config);
-  const patient = await openStore({ ...config, timeout_ms: 30_000 });
-  await store.setSetting("a", "1", { create: true });
-  const other = new DatabaseSync(file);
-  other.exec("BEGIN EXCLUSIVE");
-  const waiting = [patient.setting("a"), patient.setSetting("a", "2"), patient.userNames()];
-  let turns = 0;
-  const timer = setInterval(() => turns++, 5);
-  await assert.rejects(store.setting("a"), unavailable(/was locked by another process for 200 ms/));
-  await assert.rejects(store.setSetting("a", "3"), unavailable(/was locked/));
-  await assert.rejects(openStore(config), unavailable(/was locked/));
-  clearInterval(timer);
-  assert.ok(turns > 20, `${turns} turns of the event loop`);
-  other.exec("COMMIT");
-  assert.deepEqual((await Promise.all(waiting)).slice(1), [true, []]);
-  assert.equal(await store.setting("a"), "2");
-  // A reader in the middle of its rows holds up the end of a write, not its beginning.
-  other.exec("BEGIN; SELECT * FROM settings");
-  await assert.rejects(store.setSetting("a", "4"), unavailable(/was locked/));
-  assert.equal(await store.setting("a"), "2");
-  other.close();
-  assert.equal(await store.setSetting("a", "5"), true);
+  await store.addUser({ name: "joe", addresses: ["joe@example.com"] });
+  // While somebody reads, nothing can be committed to that file.
+  const postfix = new DatabaseSync(file);
+  postfix.exec("BEGIN; SELECT * FROM users");
+  await assert.rejects(store.addUser({ name: "ann", addresses: [] }), unavailable(/was locked/));
+  const before = statSync(file, { bigint: true }).mtimeNs;
+  assert.equal(await store.setSetting("a", "1", { create: true }), true);
+  assert.equal(await store.setUserSetting("joe", "b", "2", { create: true }), true);
+  assert.equal(await store.setUserSetting("joe", "b", "3"), true);
+  assert.equal(await store.removeUserSetting("joe", "b"), true);
+  assert.equal(await store.removeSetting("a"), true);
+  await store.define([{ name: "c", title: "", type: "string", fallback: "" }]);
+  const second = await openStore(config);
+  assert.equal((await second.definitions()).length, 1);
+  assert.equal(statSync(file, { bigint: true }).mtimeNs, before);
+  postfix.close();
+  await second.close();
   await store.close();
-  await patient.close();
+});
+
+test("each of the two files counts: changed by another, and changes to both are one", async () => {
+  const { file, settings, config } = place();
+  const store = await openStore(config);
+  await store.addUser({ name: "joe", addresses: [] });
+  await store.setUserSetting("joe", "a", "1", { create: true });
+  const second = await openStore(config);
+  for (const change of [
+    () => second.setUserSetting("joe", "a", "2"),
+    () => second.changeUser("joe", { enabled: false }),
+  ]) {
+    await new Promise<void>((heard) => {
+      const stop = store.watch(() => {
+        stop();
+        heard();
+      });
+      void change();
+    });
+  }
+  // The settings can be read and not written, so that the user can be removed in one file only, and is in none.
+  const reader = new DatabaseSync(settings);
+  reader.exec("BEGIN; SELECT * FROM user_settings");
+  await assert.rejects(store.removeUser("joe"), unavailable(/was locked/));
+  reader.close();
+  assert.equal((await second.user("joe"))?.name, "joe");
+  assert.equal(await second.userSetting("joe", "a"), "2");
+  assert.equal(await store.removeUser("joe"), true);
+  assert.equal(await second.userSetting("joe", "a"), undefined);
+  for (const path of [file, settings]) assert.ok(!existsSync(`${path}-journal`));
+  await store.close();
+  await second.close();
+});
+
+test("the file of settings may be damaged, lost, left over, or put there empty", async () => {
+  const { file, settings, config } = place();
+  const store = await openStore(config);
+  await store.addUser({ name: "joe", addresses: [] });
+  await store.setSetting("a", "1", { create: true });
+  assert.equal(statSync(settings).mode & 0o777, 0o600);
+  // Lost under a running service, then a backup in its place.
+  copyFileSync(settings, `${settings}.backup`);
+  renameSync(settings, `${settings}.away`);
+  for (let gone = false; !gone; ) {
+    const answer = await store.setting("a").catch((error: Error) => error);
+    gone = answer instanceof Error;
+    if (gone) unavailable(/postlua-settings.db is gone; put it back/)(answer as Error);
+  }
+  await assert.rejects(
+    openStore(config),
+    unavailable(/-settings.db is missing, and has the settings of the users/),
+  );
+  assert.ok(!existsSync(settings));
+  renameSync(`${settings}.backup`, settings);
+  assert.equal(await store.setting("a"), "1");
+  await store.close();
+  writeFileSync(settings, "This is no database, and long enough to be looked at.".repeat(100));
+  await assert.rejects(openStore(config), unavailable(/-settings.db is no SQLite database, or damaged/));
+  rmSync(settings);
+  mkdirSync(settings);
+  await assert.rejects(openStore(config), unavailable(/-settings.db is no ordinary file/));
+  rmSync(settings, { recursive: true });
+  // An admin who has no backup begins anew.
+  writeFileSync(settings, "");
+  const anew = await openStore(config);
+  assert.equal(await anew.setting("a"), undefined);
+  assert.deepEqual(await anew.userNames(), ["joe"]);
+  assert.equal(await anew.setSetting("a", "2", { create: true }), true);
+  await anew.close();
+  // New users must not begin with settings of others.
+  rmSync(file);
+  await assert.rejects(
+    openStore(config),
+    unavailable(/-settings.db has settings in it, and .*postlua.db is empty/),
+  );
 });
 
 test("a damaged file, another format, a directory and a link in its place are refused in words", async () => {
@@ -157,7 +278,7 @@ test("what root does with the file leaves it to its directory's owner", {
   skip: process.getuid?.() !== 0 && "NOT RUN: needs root",
 }, async () => {
   const NOBODY = 65_534;
-  const { directory, file, config } = place();
+  const { directory, file, settings, config } = place();
   chownSync(directory, NOBODY, NOBODY);
   const store = await openStore({ ...config, group: "postfix" });
   await store.addUser({ name: "joe", addresses: [] });
@@ -166,12 +287,15 @@ test("what root does with the file leaves it to its directory's owner", {
   assert.equal(mode & 0o777, 0o640);
   assert.equal(String(gid), execFileSync("getent", ["group", "postfix"], { encoding: "utf8" }).split(":")[2]);
   assert.equal(process.geteuid?.(), 0);
+  assert.equal(statSync(settings).uid, NOBODY);
+  assert.equal(statSync(settings).mode & 0o777, 0o600);
   await store.close();
   // The service, as that user, writes it.
   const script = `
     import { openStore } from ${JSON.stringify(join(import.meta.dirname, "../../src/directory/open.ts"))};
     const store = await openStore(${JSON.stringify(config)});
     await store.addUser({ name: "by-the-service", addresses: [] });
+    await store.setSetting("by-the-service", "1", { create: true });
     await store.close();`;
   const service = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
     uid: NOBODY,
@@ -181,13 +305,24 @@ test("what root does with the file leaves it to its directory's owner", {
   assert.equal(service.status, 0, service.stderr);
   // What cannot be written says so, and is still read.
   chmodSync(file, 0o440);
+  chmodSync(settings, 0o400);
   const readOnly = await openStore(config);
   assert.equal((await readOnly.user("by-the-service"))?.name, "by-the-service");
   await assert.rejects(
     readOnly.setSetting("a", "1", { create: true }),
-    unavailable(/cannot be written; look at its owner/),
+    unavailable(/postlua-settings.db cannot be written; look at its owner/),
+  );
+  await assert.rejects(
+    readOnly.addUser({ name: "late", addresses: [] }),
+    unavailable(/postlua.db cannot be written; look at its owner/),
   );
   await readOnly.close();
+  chownSync(settings, 0, 0);
+  await assert.rejects(
+    openStore(config),
+    unavailable(/-settings.db belongs to root, and .*postlua.db does not/),
+  );
+  chownSync(settings, NOBODY, NOBODY);
   chownSync(file, 0, 0);
   await assert.rejects(openStore(config), unavailable(/belongs to root, and its directory does not/));
 });
