@@ -10,6 +10,8 @@ if (action === "add") {
     const before = Number(await store.setting(prefix));
     await store.setSetting(prefix, String(before + 1));
   }
+} else if (action === "remove") {
+  for (const name of await store.userNames()) await store.removeUser(name);
 } else if (action === "import") {
   // Until somebody kills it.
   for (let n = 0; ; n += 2_000) {
