@@ -3,13 +3,13 @@ import type { Config } from "../config/load.ts";
 import { nextRun } from "../config/schedule.ts";
 import { createLog, type Log } from "../log.ts";
 import type { Checker } from "../queue/actions.ts";
-import type { QueueClient } from "../queue/client.ts";
+import { AgentError, type QueueClient } from "../queue/client.ts";
 import { workerFiles } from "../queue/files.ts";
 import { Journal } from "../queue/journal.ts";
 import { isLock, takeLock, waitForLock } from "../queue/lock.ts";
 import type { LuaCheckers } from "../queue/lua-checker.ts";
 import type { QueueSettings } from "../queue/postfix.ts";
-import { run, session } from "../queue/session.ts";
+import { type RunParts, run, session } from "../queue/session.ts";
 import { QueueWorker } from "../queue/worker.ts";
 import { EX_TEMPFAIL } from "./queue-codes.ts";
 import { why } from "./queue-failsafe.ts";
@@ -26,6 +26,7 @@ export async function queueWork(
   const log = createLog({ level: config.log_level, stream: task.json ? process.stderr : process.stdout });
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort());
+  void queue.closed.then(() => stop.abort());
   const files = workerFiles(config.data_dir, settings.queueDirectory);
   const doing = task.what === "watch" ? "--watch" : "--once";
   const got = task.wait ? await waitForLock(files.lock, doing, stop.signal) : takeLock(files.lock, doing);
@@ -62,18 +63,9 @@ export async function queueWork(
     } else {
       const { schedule, on_change: onChange } = config.queue;
       log.info("queue: worker started", { schedule, onChange, queue: settings.queueDirectory });
-      await run({
-        worker,
-        journal,
-        log,
-        signal: stop.signal,
-        onChange,
-        // Asked for at the beginning of each session.
-        schedule: (after) => {
-          checker.renew();
-          return nextRun(schedule, after);
-        },
-      });
+      const parts = { worker, journal, log, signal: stop.signal };
+      await run(Object.assign(times(config, checker), parts));
+      if (worker.isCut) throw new AgentError("the privileged half is gone");
       log.info("queue: worker stopped");
     }
     return 0;
@@ -83,6 +75,21 @@ export async function queueWork(
     await scripts.close();
     got.release();
   }
+}
+
+/** When sessions are. Either is asked for at the beginning of each, where scripts begin anew. */
+function times({ queue }: Config, checker: RenewedChecker): Pick<RunParts, "schedule" | "recheckMs"> {
+  const next = (after: Date) => {
+    checker.renew();
+    return nextRun(queue.schedule, after);
+  };
+  if (!queue.on_change) return { schedule: next };
+  return {
+    get recheckMs() {
+      const now = new Date();
+      return (next(now)?.getTime() ?? now.getTime()) - now.getTime();
+    },
+  };
 }
 
 /** The worker that has the queue may hang. */
