@@ -14,7 +14,7 @@ import { Resolver } from "../net/dns.ts";
 import { HttpClient } from "../net/http.ts";
 import { Reach } from "../net/reach.ts";
 import { WhoisClient } from "../net/whois.ts";
-import type { SessionContext } from "../smtp/session.ts";
+import type { SessionContext } from "../smtp/session-script.ts";
 
 export type HelperSettings = Pick<Config, "data_dir" | "dns" | "http">;
 

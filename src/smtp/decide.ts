@@ -1,7 +1,7 @@
 /** From what a script said to a verdict, with a log line for each decision. */
 import type { Config } from "../config/load.ts";
 import type { Log } from "../log.ts";
-import type { ScriptError } from "../lua/errors.ts";
+import { ScriptError } from "../lua/errors.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
 import { parseResult, reply, replyText } from "./reply.ts";
 import { CONTINUE, refuse, type Verdict } from "./verdict.ts";
@@ -80,8 +80,12 @@ export class Decisions {
     this.#log.warn("script", { session: this.#session, queue: this.queue, script, callback, problem });
   }
 
-  /** Logs a script's failure on both logs and returns the stated verdict for it. */
-  failed(error: ScriptError): Verdict {
+  /**
+   * Logs a script's failure on both logs and returns the stated verdict for it.
+   * @throws `error` when it is no script's: a bug of ours, or a store that is down
+   */
+  failed(error: unknown): Verdict {
+    if (!(error instanceof ScriptError)) throw error;
     const { script, callback, line, kind, budget } = error.details;
     this.#output.error(error, { session: this.#session, queue: this.queue });
     this.#log.error("script error", {

@@ -8,12 +8,10 @@
  * to EHLO as it is: Postfix would turn the client away otherwise.
  */
 import type { EhloFacts } from "../config/ehlo.ts";
-import { ScriptError } from "../lua/errors.ts";
 import { SMTPSVR_FILE } from "../scripts/callbacks.ts";
-import { SmtpScript } from "../scripts/smtpsvr.ts";
 import { Decisions } from "./decide.ts";
-import { blockListInput, usesBlockLists } from "./rbl.ts";
 import type { SessionServices } from "./services.ts";
+import { smtpScript } from "./session-script.ts";
 
 const CALLBACK = "GetEHLOCapabilities";
 
@@ -31,17 +29,13 @@ export async function removedKeywords(
   const state = services.script(SMTPSVR_FILE);
   // A script that cannot be used has been reported, and the client will hear of it.
   if (state.kind !== "loaded" || !state.loaded.callbacks.has(CALLBACK)) return [];
-  const { engine, rules, budgets, trace, blockLists } = services;
-  const globals = rules.globals({ address, port: 0, hostname: "" }, id);
+  const globals = services.rules.globals({ address, port: 0, hostname: "" }, id);
   const decisions = new Decisions(services.log, services.output, services.scriptError, id);
   const context = { message: undefined, globals };
-  const script = new SmtpScript(engine, state.loaded, context, globals, budgets, trace);
+  const script = smtpScript(services, state.loaded, context, globals);
   const since = performance.now();
   const record = (result: string) => decisions.record(script.name, CALLBACK, result, since);
   try {
-    if (usesBlockLists(blockLists.settings, state.loaded)) {
-      script.giveBlockLists(blockListInput(blockLists.settings, globals));
-    }
     await script.load();
     const wanted = await script.ehloCapabilities(address, capabilities.join("\n"));
     if (wanted === "") {
@@ -57,7 +51,6 @@ export async function removedKeywords(
     record(removed.length === 0 ? "unchanged" : `removed ${removed.join(" ")}`);
     return removed;
   } catch (error) {
-    if (!(error instanceof ScriptError)) throw error;
     decisions.failed(error);
     record("failed, unchanged");
     return [];

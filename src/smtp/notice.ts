@@ -5,7 +5,6 @@
  * and try the notice again and again. So a script that fails leaves the
  * notice as it was, and what is not wanted is discarded.
  */
-import { ScriptError } from "../lua/errors.ts";
 import type { Edit } from "../message/edit.ts";
 import { NOTICE_NUMBERS, type NoticeKind, type NoticeRecipient } from "../message/notice.ts";
 import { fillIn, noticeFormat } from "../message/notice-format.ts";
@@ -81,7 +80,6 @@ export async function processNotice(
       force = answer.force;
       edits = editsFor(mail, asked, answer, callback, services.maxMessageSize, decisions);
     } catch (error) {
-      if (!(error instanceof ScriptError)) throw error;
       decisions.failed(error);
       return decided(UNCHANGED, "unchanged, the script failed");
     }

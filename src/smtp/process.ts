@@ -3,7 +3,7 @@
  * and everything the session has collected becomes one list of edits.
  */
 
-import type { MessageContext, OpenMessage } from "../helpers/message.ts";
+import type { OpenMessage } from "../helpers/message.ts";
 import { type Attachment, attachmentSteps } from "../message/attachment.ts";
 import type { Edit } from "../message/edit.ts";
 import { decodedSubject } from "../message/header-text.ts";
@@ -20,17 +20,24 @@ import { type ActionOutcome, carryOut } from "./actions.ts";
 import { type Decisions, verdictText } from "./decide.ts";
 import { type Envelope, parameterEdits } from "./envelope.ts";
 import type { SessionServices } from "./services.ts";
+import type { SessionContext } from "./session-script.ts";
 import { CONTINUE, type MessageResult } from "./verdict.ts";
+
+/** A message at its end. */
+export interface Arrived {
+  readonly services: SessionServices;
+  readonly context: SessionContext;
+  readonly decisions: Decisions;
+  readonly envelope: Envelope;
+  readonly store: MessageStore;
+  /** Bytes, also when the store kept only a part. */
+  readonly size: number;
+}
 
 /** @throws ScriptError when ProcessMessage fails or returns something of the wrong type */
 export async function processMessage(
-  services: SessionServices,
+  { services, context, decisions, envelope, store, size }: Arrived,
   script: SmtpScript | undefined,
-  context: MessageContext,
-  envelope: Envelope,
-  store: MessageStore,
-  size: number,
-  decisions: Decisions,
 ): Promise<MessageResult> {
   const name = script?.name ?? "";
   const since = performance.now();

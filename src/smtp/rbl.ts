@@ -20,7 +20,6 @@ import type { SmtpGlobals, SmtpScript } from "../scripts/smtpsvr.ts";
 import { recipientAddress } from "./actions.ts";
 import type { Decisions } from "./decide.ts";
 import type { Envelope } from "./envelope.ts";
-import { DUNNO, type RouteAction, readRoute } from "./policy-answer.ts";
 import { refusalReply, reply, replyText } from "./reply.ts";
 import { CONTINUE, refuse, type Verdict } from "./verdict.ts";
 
@@ -228,15 +227,6 @@ export function listedEdits(
   }
   if (redirect !== "") decisions.record("", STAGE, `redirect to ${redirect}`, performance.now());
   return [...out, ...top.edits];
-}
-
-/** As listedEdits, for a policy service without a milter: one header line at DATA, the address at the end. */
-export function listedRoute({ redirect, header }: Listing, state: string): RouteAction {
-  let wanted = "";
-  if (state === "DATA" && header !== "") wanted = `PREPEND ${header.split(/[\r\n]/, 1)[0]}`;
-  if (state === "END-OF-MESSAGE" && redirect !== "") wanted = `REDIRECT ${redirect}`;
-  const action = readRoute(wanted);
-  return typeof action === "string" ? DUNNO : action;
 }
 
 function redirected(edits: readonly Edit[], envelope: Envelope, address: string): Edit[] {

@@ -19,6 +19,7 @@ import type { MessageStore } from "../message/store.ts";
 import type { SmtpGlobals } from "../scripts/smtpsvr.ts";
 import { DUNNO, type PolicyAnswer } from "./policy-answer.ts";
 import type { SmtpSession } from "./session.ts";
+import { Turns } from "./turns.ts";
 import { CONTINUE, type MessageResult, type Verdict } from "./verdict.ts";
 
 /** A policy request, as far as a session looks at it; strings are "" where Postfix says nothing. */
@@ -66,7 +67,7 @@ export class SharedSession {
   /** "refused": Postfix lets go of a milter that refuses the client, and gives its reply by itself. */
   #milter: "none" | "serving" | "refused" = "none";
   #started: Promise<Verdict> | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #asked = new Turns();
   #step: Step | undefined;
   /** What the policy request said, for the milter's event that follows. */
   #heloAhead: Verdict | undefined;
@@ -198,9 +199,7 @@ export class SharedSession {
 
   /** Requests are answered one after the other. */
   ask(question: PolicyQuestion): Promise<PolicyAnswer> {
-    const turn = this.#turn.then(() => this.#answer(question));
-    this.#turn = turn.catch(() => {});
-    return turn;
+    return this.#asked.take(() => this.#answer(question));
   }
 
   async #answer(question: PolicyQuestion): Promise<PolicyAnswer> {
