@@ -19,7 +19,7 @@ import type { FilterNeeds, MilterContext, MilterFilter, Transport } from "../mil
 import { SERVED_SCRIPTS, USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
 import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
 import { redirectOwner } from "../scripts/redirect-trial.ts";
-import type { SessionContext } from "../smtp/session.ts";
+import type { SessionContext } from "../smtp/session-script.ts";
 import type { SharedSession } from "../smtp/shared-session.ts";
 import { type SocketmapConnection, serveSocketmap } from "../socketmap/connection.ts";
 import { keepCode } from "./code-cache.ts";
