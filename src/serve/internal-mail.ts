@@ -23,7 +23,8 @@ import { processNotice } from "../smtp/notice.ts";
 import { SmtpSession } from "../smtp/session.ts";
 import { playSubmission } from "../smtp/submission.ts";
 import { CONTINUE, type MessageResult } from "../smtp/verdict.ts";
-import { type DoorServices, fieldBytes, milterReply, NO_ROOM, openStore, reportStore } from "./door.ts";
+import { type DoorServices, milterReply, NO_ROOM } from "./door.ts";
+import { IncomingMessage } from "./incoming-message.ts";
 
 /** How cleanup(8) introduces mail that has no client (src/cleanup/cleanup_milter.c). */
 export function isInternal({ family, address, port }: ConnectEvent): boolean {
@@ -49,10 +50,7 @@ export class InternalMail implements MilterHandler {
   #sender = "";
   #recipients: string[] = [];
   #maybeNotice = false;
-  #store: MessageStore | undefined;
-  /** The store is in use, even if the connection ends meanwhile. */
-  #deciding = false;
-  #size = 0;
+  readonly #message: IncomingMessage;
   #session: SmtpSession | undefined;
 
   constructor(services: DoorServices, context: MilterContext, work: InternalWork) {
@@ -60,6 +58,7 @@ export class InternalMail implements MilterHandler {
     this.#context = context;
     this.#work = work;
     this.#id = services.newSessionId();
+    this.#message = new IncomingMessage(services, context);
   }
 
   helo(name: string): undefined {
@@ -67,7 +66,7 @@ export class InternalMail implements MilterHandler {
   }
 
   mail([sender = ""]: readonly string[]): undefined {
-    this.#forgetMessage();
+    this.#message.forget();
     this.#sender = bare(sender);
     this.#recipients = [];
     this.#maybeNotice = isNoticeSender(this.#sender, this.#services.doubleBounceSender);
@@ -78,40 +77,31 @@ export class InternalMail implements MilterHandler {
   }
 
   header(name: Buffer, value: Buffer): undefined {
-    this.#size += fieldBytes(name, value);
-    if (this.#keeps()) this.#message().addHeader(name, value);
+    this.#message.header(name, value, this.#keeps());
   }
 
   body(chunk: Buffer): undefined {
-    this.#size += chunk.length;
-    if (this.#keeps()) this.#message().addBody(chunk);
+    this.#message.body(chunk, this.#keeps());
   }
 
-  async endOfMessage(): Promise<MessageReply> {
-    const store = this.#message();
-    store.endOfHeaders();
-    reportStore(this.#services, store, this.#id, this.#queueId());
-    this.#deciding = true;
-    try {
-      const { verdict, edits } = await this.#decide(store);
+  endOfMessage(): Promise<MessageReply> {
+    return this.#message.decide(this.#id, this.#queueId(), async (store, size) => {
+      const { verdict, edits } = await this.#decide(store, size);
       this.#services.decided?.(verdict.kind);
       return { edits, reply: milterReply(verdict) };
-    } finally {
-      this.#deciding = false;
-      this.#forgetMessage();
-    }
+    });
   }
 
   abort(): void {
-    this.#forgetMessage();
+    this.#message.forget();
   }
 
   async close(_cause: CloseCause): Promise<void> {
-    this.#forgetMessage();
+    this.#message.forget();
     await this.#session?.end();
   }
 
-  async #decide(store: MessageStore): Promise<MessageResult> {
+  async #decide(store: MessageStore, size: number): Promise<MessageResult> {
     if (store.lost) return { verdict: this.#maybeNotice ? CONTINUE : NO_ROOM, edits: [] };
     if (this.#maybeNotice) {
       try {
@@ -130,7 +120,7 @@ export class InternalMail implements MilterHandler {
         return { verdict: CONTINUE, edits: [] };
       }
     }
-    return this.#submission(store);
+    return this.#submission(store, size);
   }
 
   /** @returns undefined for mail that is no notice */
@@ -149,7 +139,7 @@ export class InternalMail implements MilterHandler {
     return processNotice(this.#services, mail, { globals }, decisions);
   }
 
-  async #submission(store: MessageStore): Promise<MessageResult> {
+  async #submission(store: MessageStore, size: number): Promise<MessageResult> {
     if (!this.#work.submissions) return { verdict: CONTINUE, edits: [] };
     const client = {
       address: "127.0.0.1",
@@ -164,7 +154,7 @@ export class InternalMail implements MilterHandler {
       sender: this.#sender,
       recipients: this.#recipients,
       store,
-      size: this.#size + 2,
+      size,
     });
   }
 
@@ -175,18 +165,6 @@ export class InternalMail implements MilterHandler {
 
   #queueId(): string {
     return this.#context.macro("i") ?? "";
-  }
-
-  #message(): MessageStore {
-    this.#store ??= openStore(this.#services, this.#context);
-    return this.#store;
-  }
-
-  #forgetMessage(): void {
-    if (this.#deciding) return;
-    this.#store?.close();
-    this.#store = undefined;
-    this.#size = 0;
   }
 }
 

@@ -14,6 +14,7 @@ import { PacketDecoder } from "../milter/decoder.ts";
 import type { ConnectEvent, FilterNeeds, Transport } from "../milter/filter.ts";
 import { MacroTable } from "../milter/macros.ts";
 import { encodeAgreement, negotiate } from "../milter/negotiate.ts";
+import { together } from "./needs.ts";
 import { clientKey } from "./owners.ts";
 import type { Introduction, WorkerProcess } from "./worker-process.ts";
 
@@ -187,32 +188,4 @@ class Introducing {
 /** Mail that did not come by SMTP has no client that policy requests could be about. */
 function keyOf({ address, port }: ConnectEvent, serverPort: string): string {
   return clientKey(address, String(port), serverPort) ?? "";
-}
-
-/** Needs that cover those of each; undefined for none. */
-function together(all: readonly FilterNeeds[]): FilterNeeds | undefined {
-  const [first, ...others] = all;
-  if (first === undefined) return undefined;
-  return others.reduce((sum, needs) => {
-    const events = [...new Set([...sum.events, ...needs.events])];
-    return {
-      events,
-      // Quiet for those who want the event at all.
-      quiet: events.filter((event) =>
-        [sum, needs].every((one) => one.quiet.includes(event) || !one.events.includes(event)),
-      ),
-      actions: sum.actions | needs.actions,
-      macros: { ...sum.macros, ...needs.macros },
-      leadingSpace: sum.leadingSpace,
-    };
-  }, first);
-}
-
-/** Whether a connection that was negotiated with `given` serves `needed`. */
-export function covers(given: FilterNeeds, needed: FilterNeeds): boolean {
-  return (
-    needed.events.every((event) => given.events.includes(event)) &&
-    given.quiet.every((event) => needed.quiet.includes(event) || !needed.events.includes(event)) &&
-    (needed.actions & ~given.actions) === 0
-  );
 }

@@ -38,11 +38,12 @@ import type {
   ToWorker,
   UsersWithScripts,
 } from "./messages.ts";
-import { type Meeting, type MilterDoor, milterDoor } from "./milter-door.ts";
-import { covers } from "./milter-front.ts";
+import { type MilterDoor, milterDoor } from "./milter-door.ts";
+import { covers } from "./needs.ts";
 import { answerPolicy } from "./policy-door.ts";
 import { Service, SessionIds } from "./service.ts";
 import { SharedSessions } from "./shared-sessions.ts";
+import type { Meeting } from "./smtp-mail.ts";
 import { type SocketmapLookup, socketmapDoor } from "./socketmap-door.ts";
 import { StoredUses } from "./stored-uses.ts";
 import { UserScriptCache } from "./user-script-cache.ts";

@@ -5,7 +5,7 @@ import type { LuaScript } from "../../src/lua/script.ts";
 import { SMFIF_ADDHDRS, SMFIF_CHGBODY, SMFIF_CHGHDRS } from "../../src/milter/protocol.ts";
 import { SIGNATURE_FILE, SMTPSVR, SMTPSVR_FILE } from "../../src/scripts/callbacks.ts";
 import type { ScriptState } from "../../src/scripts/loader.ts";
-import { filterNeeds } from "../../src/serve/milter-door.ts";
+import { filterNeeds } from "../../src/serve/needs.ts";
 
 const ABSENT: ScriptState = { kind: "absent" };
 
