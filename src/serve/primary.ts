@@ -4,14 +4,11 @@
  * LUAERRORS.LOG, and answers `postlua status` and `postlua reload`. It never
  * runs Lua, so that no script can stop it.
  */
-import { join } from "node:path";
-import { type Config, ConfigError, loadConfig } from "../config/load.ts";
+import type { Config } from "../config/load.ts";
 import type { AdjustableLog } from "../log.ts";
 import { OutputFiles } from "../scripts/output.ts";
-import { USERS_DIRECTORY } from "../scripts/redirect-trial.ts";
-import { configChanges, withoutRestart } from "./config-changes.ts";
+import { ConfigKeeper } from "./config-keeper.ts";
 import { ControlServer } from "./control.ts";
-import { DirectoryWatch } from "./directory-watch.ts";
 import { processLimits } from "./limits.ts";
 import { Listeners, type ListenSettings } from "./listeners.ts";
 import type { Door, ToPrimary, ToWorker } from "./messages.ts";
@@ -21,8 +18,9 @@ import { PolicyFront } from "./policy-front.ts";
 import { WorkerPool } from "./pool.ts";
 import { type Channels, countsAgainstScript, reportDeath } from "./reports.ts";
 import { ScriptKeeper } from "./script-keeper.ts";
+import { ScriptWatch } from "./script-watch.ts";
 import { Statistics } from "./statistics.ts";
-import type { ConfigReport, ReloadReport, Status } from "./status.ts";
+import type { ReloadReport, Status } from "./status.ts";
 import { Trial } from "./trial.ts";
 import type { Death, WorkerProcess } from "./worker-process.ts";
 
@@ -47,17 +45,13 @@ export class Primary {
   readonly #statistics: Statistics;
   readonly #scripts: ScriptKeeper;
   readonly #startedAt = new Date();
-  #config: Config;
-  #configLoadedAt = new Date();
-  /** Parameters that differ in the file and wait for a restart. */
-  #restartNeeded: readonly string[] = [];
+  readonly #config: ConfigKeeper;
   readonly #owners = new Owners();
   readonly #policy: PolicyFront;
   readonly #milterFront: MilterFront;
   readonly #listeners: Listeners[] = [];
   readonly #controls: ControlServer[] = [];
-  #watch: DirectoryWatch | undefined;
-  #userWatch: DirectoryWatch | undefined;
+  readonly #watch: ScriptWatch;
   #opening: Promise<void> = Promise.resolve();
   #firstLoad: Promise<void> = Promise.resolve();
   /** Reloads come one after another. */
@@ -65,7 +59,7 @@ export class Primary {
   #stopping: Promise<void> | undefined;
 
   constructor(config: Config, log: AdjustableLog, options: PrimaryOptions) {
-    this.#config = config;
+    this.#config = new ConfigKeeper(config, log);
     this.#log = log;
     this.#options = options;
     this.#output = new OutputFiles(config.log_dir, (problem) => log.error("output", { problem }));
@@ -75,7 +69,13 @@ export class Primary {
     const process = { entry, silenceMs: 2 * silenceMs, memoryMb, heapMb };
     this.#trial = new Trial({
       process,
-      init: () => ({ type: "init", config: this.#config, text: options.text, scripts: {}, users: [] }),
+      init: () => ({
+        type: "init",
+        config: this.#config.current,
+        text: options.text,
+        scripts: {},
+        users: [],
+      }),
       wallMs: config.limits.wall_ms,
     });
     this.#pool = new WorkerPool({
@@ -112,10 +112,15 @@ export class Primary {
     });
     this.#scripts = new ScriptKeeper({
       channels: this.#channels,
-      config: () => this.#config,
+      config: () => this.#config.current,
       tryOut: (candidate) => this.#trial.run(candidate),
       looked: (_script, outcome) => this.#statistics.reloaded(outcome),
       switchedOff: (script, off) => this.#statistics.switchedOff(script, off),
+    });
+    this.#watch = new ScriptWatch({
+      users: this.#scripts.users,
+      changed: () => void this.#inTurn(() => this.#loadScripts(false)),
+      usersChanged: () => void this.#inTurn(() => this.#reloadUserScripts()),
     });
   }
 
@@ -132,7 +137,7 @@ export class Primary {
   }
 
   async #open(): Promise<void> {
-    const { milter, socketmap, policy } = this.#config;
+    const { milter, socketmap, policy } = this.#config.current;
     const toWorker =
       (door: Door): Accept =>
       (socket, transport) =>
@@ -169,14 +174,10 @@ export class Primary {
   /** Reads configuration and scripts again; what is wrong is refused, and the last good of it stays. */
   reload(): Promise<ReloadReport> {
     return this.#inTurn(async () => {
-      const config = await this.#reloadConfig();
+      const config = await this.#config.reload();
+      if (config.outcome === "applied") await this.#apply();
       return { config, scripts: await this.#loadScripts(true) };
     });
-  }
-
-  /** Scripts that were changed on disk. */
-  #reloadScripts(): void {
-    void this.#inTurn(() => this.#loadScripts(false));
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -188,12 +189,11 @@ export class Primary {
   }
 
   async #stop(): Promise<void> {
-    const timeoutMs = this.#config.limits.stop_timeout_ms;
+    const timeoutMs = this.#config.current.limits.stop_timeout_ms;
     this.#log.info("stopping", { timeout_ms: timeoutMs });
     // A stop may come before everything is open; what failed has been told to whoever called start().
     await this.#opening.catch(() => {});
-    this.#watch?.close();
-    this.#userWatch?.close();
+    this.#watch.close();
     for (const listeners of this.#listeners) await listeners.close();
     this.#milterFront.close();
     this.#policy.close();
@@ -218,26 +218,15 @@ export class Primary {
         this.#log.error("no control", { address, problem: (error as Error).message });
       }
     };
-    await open(`unix:${this.#config.control.socket}`, { status, reload, metrics });
-    const { listen } = this.#config.metrics;
-    if (listen !== undefined) await open(listen, { metrics });
+    const { control, metrics: offered } = this.#config.current;
+    await open(`unix:${control.socket}`, { status, reload, metrics });
+    if (offered.listen !== undefined) await open(offered.listen, { metrics });
   }
 
   async #watchScripts(): Promise<void> {
-    this.#watch?.close();
-    this.#watch = undefined;
-    this.#userWatch?.close();
-    this.#userWatch = undefined;
-    const { watch_scripts, scripts_dir } = this.#config;
-    if (!watch_scripts) return;
-    this.#watch = await DirectoryWatch.open(scripts_dir, () => this.#reloadScripts());
-    const { users } = this.#scripts;
-    users.find();
-    this.#userWatch = await DirectoryWatch.open(
-      join(scripts_dir, USERS_DIRECTORY),
-      () => void this.#inTurn(() => this.#reloadUserScripts()),
-      { fingerprint: () => users.fingerprint() },
-    );
+    const { watch_scripts, scripts_dir } = this.#config.current;
+    if (watch_scripts) await this.#watch.open(scripts_dir);
+    else this.#watch.close();
   }
 
   async #loadScripts(mayRemove: boolean): Promise<ReloadReport["scripts"]> {
@@ -257,36 +246,8 @@ export class Primary {
     this.#pool.broadcast({ type: "scripts", scripts: this.#scripts.given(), users: users.names() });
   }
 
-  async #reloadConfig(): Promise<ConfigReport> {
-    const before = this.#config;
-    let read: Config;
-    try {
-      read = await loadConfig(before.file);
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      const { problems } = error;
-      for (const problem of problems)
-        this.#log.error("configuration refused, the last good one stays", { problem });
-      return { outcome: "refused", applied: [], restart: this.#restartNeeded, problems };
-    }
-    const { problem } = read.facts;
-    if (problem !== "") this.#log.warn("postfix", { problem });
-    // A Postfix that cannot be asked just now has not changed its mind.
-    if (problem !== "" && before.facts.problem === "") read = { ...read, facts: before.facts };
-    const { applied, restart } = configChanges(before, read);
-    this.#restartNeeded = restart;
-    this.#configLoadedAt = new Date();
-    if (restart.length > 0)
-      this.#log.warn("configuration needs a restart", { parameters: restart.join(" ") });
-    if (applied.length > 0) await this.#apply(withoutRestart(before, read), applied);
-    const outcome = applied.length > 0 ? "applied" : "unchanged";
-    return { outcome, applied, restart, problems: [] };
-  }
-
-  async #apply(config: Config, applied: readonly string[]): Promise<void> {
-    this.#config = config;
-    this.#log.info("configuration applied", { parameters: applied.join(" ") });
-    this.#log.setLevel(config.log_level);
+  /** The configuration is another now. */
+  async #apply(): Promise<void> {
     this.#trial.close();
     this.#pool.broadcast(this.#init());
     await this.#watchScripts();
@@ -295,7 +256,7 @@ export class Primary {
   #init(): ToWorker {
     const users = this.#scripts.users.names();
     const scripts = this.#scripts.given();
-    return { type: "init", config: this.#config, text: this.#options.text, scripts, users };
+    return { type: "init", config: this.#config.current, text: this.#options.text, scripts, users };
   }
 
   #hear(worker: WorkerProcess, message: ToPrimary): void {
@@ -354,11 +315,7 @@ export class Primary {
       pending_connections: this.#pool.pending,
       ...this.#statistics.totals(),
       scripts: this.#scripts.status(),
-      config: {
-        file: this.#config.file,
-        loaded: this.#configLoadedAt.toISOString(),
-        restart_needed: this.#restartNeeded,
-      },
+      config: this.#config.status(),
     };
   }
 }

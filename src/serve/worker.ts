@@ -15,37 +15,31 @@ import { ScriptError } from "../lua/errors.ts";
 import type { HostModule } from "../lua/host.ts";
 import type { Monitor } from "../lua/monitor.ts";
 import { type MilterConnection, serveConnection } from "../milter/connection.ts";
-import type { FilterNeeds, MilterContext, MilterFilter, Transport } from "../milter/filter.ts";
-import { SERVED_SCRIPTS, USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
-import { knownScript, type ScriptState, tryScript } from "../scripts/loader.ts";
-import { redirectOwner } from "../scripts/redirect-trial.ts";
+import type { MilterFilter, Transport } from "../milter/filter.ts";
+import { USER_REDIRECT_FILE } from "../scripts/callbacks.ts";
+import { knownScript, type ScriptState } from "../scripts/loader.ts";
 import type { SessionContext } from "../smtp/session-script.ts";
-import type { SharedSession } from "../smtp/shared-session.ts";
 import { type SocketmapConnection, serveSocketmap } from "../socketmap/connection.ts";
 import { keepCode } from "./code-cache.ts";
-import { declareSettings } from "./declare-settings.ts";
 import { makeDirectory } from "./directory.ts";
 import type { DoorServices } from "./door.ts";
 import { WorkerFigures } from "./figures.ts";
 import { helperModules } from "./helpers.ts";
 import { processLimits } from "./limits.ts";
+import { Meetings } from "./meetings.ts";
 import type {
   GivenScript,
   GivenScripts,
   Introduced,
   ScriptCandidate,
-  ScriptProblem,
   ToWorker,
   UsersWithScripts,
 } from "./messages.ts";
 import { type MilterDoor, milterDoor } from "./milter-door.ts";
-import { covers } from "./needs.ts";
-import { answerPolicy } from "./policy-door.ts";
 import { Service, SessionIds } from "./service.ts";
-import { SharedSessions } from "./shared-sessions.ts";
-import type { Meeting } from "./smtp-mail.ts";
 import { type SocketmapLookup, socketmapDoor } from "./socketmap-door.ts";
 import { StoredUses } from "./stored-uses.ts";
+import { tryOut } from "./try-out.ts";
 import { UserScriptCache } from "./user-script-cache.ts";
 import { Vital } from "./vital.ts";
 import { startWatchdog } from "./watchdog.ts";
@@ -79,7 +73,7 @@ export function runWorker(options: WorkerOptions = {}): void {
       case "go":
         return worker.go();
       case "policy":
-        return void worker.answer(message);
+        return worker.answer(message);
       case "clientGone":
         return worker.clientGone(message.key, message.number);
       case "ping":
@@ -106,12 +100,9 @@ class Worker {
   #door: MilterDoor | undefined;
   /** What sessions begin with now. */
   #current: DoorServices | undefined;
-  #sessions: SharedSessions | undefined;
-  /** What the scripts of a session that the policy service began need of a milter connection. */
-  readonly #needs = new WeakMap<SharedSession, FilterNeeds>();
+  #meetings: Meetings | undefined;
   /** Taken, and the primary has not let go of it yet. */
   readonly #taken: (() => void)[] = [];
-  readonly #answering = new Set<Promise<void>>();
   #states: ReadonlyMap<string, ScriptState> = new Map();
   readonly #userScripts = new UserScriptCache((user) => void tell({ type: "userScript", user }));
   #uses: StoredUses | undefined;
@@ -141,12 +132,10 @@ class Worker {
         decided: (verdict) => this.#figures.message(verdict),
       },
     );
-    this.#sessions ??= new SharedSessions({
+    this.#meetings ??= new Meetings({
       idleMs: config.policy.session_timeout_s * 1000,
-      over: (key, number) => {
-        this.#figures.touch();
-        void tell({ type: "sessionOver", key, number });
-      },
+      log: this.#log,
+      touched: () => this.#figures.touch(),
     });
     this.#uses?.close();
     this.#uses = new StoredUses(directory.store, () => this.#openDoor());
@@ -194,41 +183,17 @@ class Worker {
   }
 
   /** A request of the policy service. */
-  async answer({ key, number, attributes }: ToWorker & { type: "policy" }): Promise<void> {
-    const services = this.#current;
-    const sessions = this.#sessions;
-    if (services === undefined || sessions === undefined) return;
-    const answering = answerPolicy(services, { sessions, key, number }, attributes)
-      .then((answer) => tell({ type: "policyAnswer", number, answer }))
-      .finally(() => this.#answering.delete(answering));
-    this.#answering.add(answering);
-    this.#figures.touch();
-    const session = sessions.waiting(key);
-    const needs = this.#door?.needs();
-    if (session !== undefined && needs !== undefined && !this.#needs.has(session)) {
-      this.#needs.set(session, needs);
-    }
-    await answering;
+  answer(request: ToWorker & { type: "policy" }): void {
+    if (this.#current === undefined) return;
+    void this.#meetings?.answer(this.#current, this.#door?.needs(), request);
   }
 
   clientGone(key: string, number: number): void {
-    this.#sessions?.release(key, number);
+    this.#meetings?.clientGone(key, number);
   }
 
   async try(candidate: ScriptCandidate): Promise<void> {
-    const service = this.#service;
-    if (service === undefined) return;
-    try {
-      const { engine, budgets } = service;
-      const owner = redirectOwner(candidate.name);
-      const { callbacks: known = {} } =
-        SERVED_SCRIPTS[owner === undefined ? candidate.name : USER_REDIRECT_FILE] ?? {};
-      const callbacks = await tryScript(engine, candidate, Object.keys(known), budgets.callback);
-      if (owner !== undefined) await declareSettings(service, candidate, callbacks, owner);
-      void tell({ type: "tried", callbacks });
-    } catch (error) {
-      void tell({ type: "tried", callbacks: [], problem: problemOf(error) });
-    }
+    if (this.#service !== undefined) void tell(await tryOut(this.#service, candidate));
   }
 
   take({ transport, door, introduced }: ToWorker & { type: "connection" }, socket: Socket | undefined): void {
@@ -258,8 +223,7 @@ class Worker {
     const late = delay(timeoutMs, undefined, { ref: false });
     for (const connection of this.#tables) void connection.stop();
     await Promise.all([...this.#connections].map((connection) => connection.stop(timeoutMs)));
-    await Promise.race([Promise.all(this.#answering), late]);
-    await Promise.race([this.#sessions?.close(), late]);
+    await this.#meetings?.stop(late);
     await Promise.all([...this.#directories.values()].map((directory) => directory.close()));
     this.#figures.touch();
     await this.#report();
@@ -276,9 +240,12 @@ class Worker {
 
   #serve(transport: Transport, socket: Socket | undefined, introduced?: Introduced): void {
     const config = this.#config;
-    const door = introduced === undefined ? this.#door : this.#meeting(introduced);
+    let door: MilterFilter | undefined = this.#door;
+    if (introduced !== undefined && this.#door !== undefined) {
+      door = this.#meetings?.introduce(this.#door, introduced);
+    }
     const over = () => {
-      if (introduced !== undefined) this.#sessions?.unmet(introduced.key, introduced.number);
+      if (introduced !== undefined) this.#meetings?.over(introduced);
     };
     if (door === undefined) socket?.destroy();
     // The peer may have gone before the hand-over; there is nothing to serve then.
@@ -318,30 +285,8 @@ class Worker {
     if (this.#stopping) void connection.stop();
   }
 
-  /** For a connection whose session the policy service may know. */
-  #meeting({ key, number, needs }: Introduced): MilterFilter | undefined {
-    const door = this.#door;
-    const sessions = this.#sessions;
-    if (door === undefined || sessions === undefined) return undefined;
-    const begun = sessions.waiting(key);
-    const needed = [door.needs(), begun === undefined ? undefined : this.#needs.get(begun)];
-    if (needs !== undefined && needed.some((one) => one !== undefined && !covers(needs, one))) {
-      const problem =
-        "scripts were changed between the negotiation and CONNECT; the client is asked to come back";
-      this.#log?.warn("milter", { client: key, problem });
-      return undefined;
-    }
-    const meeting: Meeting = {
-      session: (create) => sessions.ofMilter(key, number, create),
-      ended: (session) => sessions.ended(session),
-      kept: (session) => sessions.kept(session),
-    };
-    const open = (context: MilterContext) => door.openFor(context, key === "" ? undefined : meeting);
-    return { needs: () => needs ?? door.needs(), open };
-  }
-
   async #report(): Promise<void> {
-    const figures = this.#figures.take(this.#connections.size + (this.#sessions?.alone ?? 0));
+    const figures = this.#figures.take(this.#connections.size + (this.#meetings?.alone ?? 0));
     if (figures !== undefined) await tell({ type: "figures", figures });
   }
 }
@@ -353,11 +298,6 @@ function stateOf(service: Service, given: GivenScript): ScriptState {
   }
   const { version } = given;
   return { kind: "loaded", loaded: knownScript(service.engine, version, version.callbacks) };
-}
-
-function problemOf(error: unknown): ScriptProblem {
-  if (!(error instanceof ScriptError)) throw error;
-  return { message: error.message, details: error.details };
 }
 
 function monitor(vital: Vital): Monitor {
