@@ -1,7 +1,7 @@
 /**
  * Who is released when: for each destination the messages that may go, in
- * order, with at most a window of them under way. The next one is released
- * when the one before was picked up and there is room; a destination that is
+ * order, with at most a window of them under way. With window 1 the order is
+ * exact; else nobody is overtaken by more than a window. A destination that is
  * slow, or down, keeps nobody else waiting.
  *
  * A message for several destinations counts in the window of each, and goes
@@ -64,13 +64,18 @@ interface Destination {
   /** Tickets that name it and are not over. */
   members: number;
   underWay: number;
-  /** One of its messages is released and not yet picked up. */
-  picking: boolean;
+  /** Its messages that are released and not yet picked up. */
+  picking: number;
   /** Tries in a row that found it down. */
   down: number;
 }
 
-/** Releases asked for at once, each for other destinations. */
+/**
+ * So much of a window may be waiting to be picked up. Postfix picks up in no order, but nobody is overtaken by more
+ * than what is under way.
+ */
+const PICKING_SHARE = 1 / 4;
+/** Releases asked for at once. */
 const MAX_PICKING = 16;
 /** With so many under way, a destination gets one more only when it has none. */
 const MANY_UNDER_WAY = 5_000;
@@ -177,7 +182,7 @@ export class Dispatcher {
     if (destination === undefined) {
       const window = Math.max(1, this.#options.windowOf(name));
       const waiting = new RankedQueue<Ticket>();
-      destination = { name, window, waiting, members: 0, underWay: 0, picking: false, down: 0 };
+      destination = { name, window, waiting, members: 0, underWay: 0, picking: 0, down: 0 };
       this.#destinations.set(name, destination);
     }
     return destination;
@@ -208,7 +213,7 @@ export class Dispatcher {
   }
 
   #hasRoom({ window, underWay, picking }: Destination, overdue: boolean): boolean {
-    if (picking) return false;
+    if (picking >= Math.max(1, window * PICKING_SHARE)) return false;
     const limit = this.#underWay >= MANY_UNDER_WAY ? 1 : overdue ? 2 * window : window;
     return underWay < limit;
   }
@@ -223,7 +228,7 @@ export class Dispatcher {
     const { item, at } = ticket;
     this.#begin(ticket);
     this.#picking++;
-    for (const destination of at) destination.picking = true;
+    for (const destination of at) destination.picking++;
     let result: ReleaseResult | Error;
     try {
       this.#options.onRelease(item);
@@ -232,7 +237,7 @@ export class Dispatcher {
       result = error as Error;
     }
     this.#picking--;
-    for (const destination of at) destination.picking = false;
+    for (const destination of at) destination.picking--;
     if (result instanceof Error) {
       this.#end(ticket);
       this.#standing = true;
