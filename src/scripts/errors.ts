@@ -9,7 +9,7 @@
 import type { LuaEngine } from "../lua/engine.ts";
 import type { LuaInput, LuaValue } from "../lua/values.ts";
 import type { LoadedScript } from "./loader.ts";
-import { flagResult, textResult } from "./results.ts";
+import { flagResult, type Origin, originIn, textResult } from "./results.ts";
 import type { Budgets, CallTrace } from "./smtpsvr.ts";
 
 /** The context of ERRORS.LUA's environments, and its global variables. */
@@ -91,7 +91,7 @@ export async function askAboutNotice(
     env.close();
   }
   trace?.({ script, callback, args, results, ms: performance.now() - since });
-  return answer(callback, results, script);
+  return answer(callback, results, originIn(loaded.script, callback));
 }
 
 function processError(notice: ErrorNotice): LuaInput[] {
@@ -129,9 +129,8 @@ function processMessage3(notice: ErrorNotice): LuaInput[] {
 function answer(
   callback: "ProcessError" | "ProcessMessage3",
   results: readonly LuaValue[],
-  script: string,
+  origin: Origin,
 ): ErrorAnswer {
-  const origin = { script, callback };
   const text = (index: number, name: string) => textResult(results[index], origin, name);
   const unlessEmpty = (value: string) => (value === "" ? undefined : value);
   const given = text(1, "its message text");

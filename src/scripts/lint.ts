@@ -89,9 +89,14 @@ export function misspelt(functions: readonly DefinedFunction[], callbacks: Itera
   const known = [...callbacks];
   return functions.flatMap(({ name, line }) => {
     if (known.includes(name)) return [];
-    const near = known.find((callback) => looksLike(name, callback));
+    const near = nearest(name, known);
     return near === undefined ? [] : [{ line, text: `function ${name} is never called; is ${near} meant?` }];
   });
+}
+
+/** The first of `known` that `name` looks like a misspelling of. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  return known.find((candidate) => looksLike(name, candidate));
 }
 
 function looksLike(name: string, callback: string): boolean {
@@ -131,7 +136,7 @@ export function readOnlyAssignments(list: readonly Token[], readOnly: ReadonlySe
 export function misspeltGlobals(list: readonly Token[], globals: ReadonlySet<string>): LintFinding[] {
   const known = [...globals];
   return globalAssignments(list).flatMap(({ line, text }) => {
-    const near = globals.has(text) ? undefined : known.find((name) => looksLike(text, name));
+    const near = globals.has(text) ? undefined : nearest(text, known);
     return near === undefined ? [] : [{ line, text: `${text} means nothing here; is ${near} meant?` }];
   });
 }

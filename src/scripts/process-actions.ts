@@ -14,7 +14,19 @@ export interface ProcessActions {
   readonly headerModifiers: readonly string[];
   /** Reason for putting the message on hold, "" for not holding it. An extra of ours. */
   readonly hold: string;
+  /** Names of entries that mean nothing, such as misspelt ones. */
+  readonly unknown: readonly string[];
 }
+
+export const ACTION_NAMES: readonly string[] = [
+  "SendToOriginalRecipients",
+  "Delete",
+  "Ignore",
+  "Reason",
+  "Recipients",
+  "HeaderModifiers",
+  "Hold",
+];
 
 export const NO_ACTIONS: ProcessActions = {
   sendToOriginalRecipients: true,
@@ -24,6 +36,7 @@ export const NO_ACTIONS: ProcessActions = {
   recipients: [],
   headerModifiers: [],
   hold: "",
+  unknown: [],
 };
 
 /** The table that the script gets. Delete enters false, so that both rows of the manual's truth table can be reached. */
@@ -54,5 +67,6 @@ export function readActions(value: LuaValue, origin: Origin): ProcessActions {
     recipients: listResult(table.get("Recipients"), origin, "actions.Recipients"),
     headerModifiers: listResult(table.get("HeaderModifiers"), origin, "actions.HeaderModifiers"),
     hold: hold === true ? "held by script" : textResult(hold, origin, "actions.Hold"),
+    unknown: [...table.entries.keys()].map(String).filter((name) => !ACTION_NAMES.includes(name)),
   };
 }

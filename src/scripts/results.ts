@@ -3,21 +3,32 @@
  * as it was"; a value of the wrong type is the script's error, never guessed.
  */
 import { ScriptError } from "../lua/errors.ts";
+import type { LuaScript } from "../lua/script.ts";
 import { LuaTable, type LuaValue, typeName } from "../lua/values.ts";
 
 /** Which script and callback a value came from, for error messages. */
 export interface Origin {
   readonly script: string;
   readonly callback: string;
+  /** The line where the callback begins, 0 when unknown; asked for only when something is wrong. */
+  readonly line?: () => number;
+}
+
+/** A callback of a compiled script. */
+export function originIn(script: LuaScript, callback: string): Origin {
+  const line = () => script.functions().findLast(({ name }) => name === callback)?.line ?? 0;
+  return { script: script.name, callback, line };
 }
 
 /** A ScriptError about a value that a callback returned or left in a global. */
 export function wrongValue(origin: Origin, what: string): ScriptError {
-  return new ScriptError(`${origin.script}: ${origin.callback} ${what}`, {
+  const line = origin.line?.() ?? 0;
+  const place = line > 0 ? `${origin.script}:${line}` : origin.script;
+  return new ScriptError(`${place}: ${origin.callback} ${what}`, {
     kind: "runtime",
     script: origin.script,
     callback: origin.callback,
-    line: 0,
+    line,
     traceback: "",
   });
 }

@@ -9,7 +9,7 @@ import type { LuaEnvironment } from "../lua/environment.ts";
 import type { LuaValue } from "../lua/values.ts";
 import type { SignatureFormat } from "../message/signature.ts";
 import type { LoadedScript } from "./loader.ts";
-import { textResult } from "./results.ts";
+import { type Origin, originIn, textResult } from "./results.ts";
 import type { Budgets, CallTrace } from "./smtpsvr.ts";
 
 /** Whose message it is; byte strings. */
@@ -31,6 +31,7 @@ const CALLBACK = "GetSignature";
 
 export class SignatureScript {
   readonly name: string;
+  readonly #origin: Origin;
   readonly #env: LuaEnvironment;
   readonly #budget: Budget;
   readonly #trace: ((call: CallTrace) => void) | undefined;
@@ -43,6 +44,7 @@ export class SignatureScript {
     trace?: (call: CallTrace) => void,
   ) {
     this.name = script.name;
+    this.#origin = originIn(script, CALLBACK);
     this.#env = engine.open(script, { context, budget: budgets.callback });
     this.#budget = budgets.message;
     this.#trace = trace;
@@ -65,7 +67,7 @@ export class SignatureScript {
       throw error;
     }
     this.#trace?.({ ...seen, results, ms: performance.now() - since });
-    const text = textResult(results[0], { script: this.name, callback: CALLBACK }, "the signature");
+    const text = textResult(results[0], this.#origin, "the signature");
     if (text.trim() === "") return { kind: "default" };
     return text.trim() === "<blank>" ? { kind: "blank" } : { kind: "text", text };
   }

@@ -15,7 +15,15 @@ import { BLOCK_LIST_GLOBALS, BlockListGlobals, type BlockListInput } from "./blo
 import type { LoadedScript } from "./loader.ts";
 import type { MessageArguments } from "./message-arguments.ts";
 import { type ProcessActions, readActions } from "./process-actions.ts";
-import { flagResult, listResult, type Origin, tableResult, textResult, wrongValue } from "./results.ts";
+import {
+  flagResult,
+  listResult,
+  type Origin,
+  originIn,
+  tableResult,
+  textResult,
+  wrongValue,
+} from "./results.ts";
 
 /** The global variables of SMTPSVR.LUA. The first five are the manual's, the rest are extras of ours. */
 export interface SmtpGlobals {
@@ -138,7 +146,7 @@ export class SmtpScript {
   /** A callback whose only result is a text: Start, RBLResults, DoQUIT, DoRSET, DoHELP, DoUnrecognised, End. */
   async text(callback: string, ...args: readonly string[]): Promise<string> {
     const [result] = await this.#call(callback, args);
-    return textResult(result, this.#origin(callback), "its result string");
+    return textResult(result, this.origin(callback), "its result string");
   }
 
   /** @returns the new limit in bytes (0: none), or undefined for no change */
@@ -148,7 +156,7 @@ export class SmtpScript {
     const bytes = typeof result === "string" && result.trim() !== "" ? Number(result) : result;
     if (typeof bytes === "number" && bytes >= 0 && Number.isFinite(bytes)) return Math.trunc(bytes);
     throw wrongValue(
-      this.#origin("GetMaxMessageSize"),
+      this.origin("GetMaxMessageSize"),
       `returned ${typeof result === "number" ? result : `a ${typeName(result)}`}, where a size in bytes belongs`,
     );
   }
@@ -156,7 +164,7 @@ export class SmtpScript {
   /** @returns the lines that the script wants offered, "" to leave them as they are */
   async ehloCapabilities(hostname: string, lines: string): Promise<string> {
     const [result] = await this.#call("GetEHLOCapabilities", [hostname, lines]);
-    return textResult(result, this.#origin("GetEHLOCapabilities"), "its capabilities").trim();
+    return textResult(result, this.origin("GetEHLOCapabilities"), "its capabilities").trim();
   }
 
   async helo(
@@ -165,7 +173,7 @@ export class SmtpScript {
     extended: boolean,
   ): Promise<{ refuse: boolean; text: string }> {
     const [refuse, text] = await this.#call("DoHELO", [hostname, refused, extended]);
-    const origin = this.#origin("DoHELO");
+    const origin = this.origin("DoHELO");
     return {
       refuse: flagResult(refuse, origin, "bRefuse"),
       text: textResult(text, origin, "its response string"),
@@ -193,7 +201,7 @@ export class SmtpScript {
   /** @returns header lines as the script gave them: one string of lines, or a table of lines */
   async dataStart(recipients: readonly string[]): Promise<{ text: string; headerLines: string[] }> {
     const [text, lines] = await this.#call("DoDATAStart", [recipients]);
-    const origin = this.#origin("DoDATAStart");
+    const origin = this.origin("DoDATAStart");
     return {
       text: textResult(text, origin, "its result string"),
       headerLines:
@@ -205,7 +213,7 @@ export class SmtpScript {
 
   async processMessage(message: MessageArguments): Promise<{ actions: ProcessActions; results: string }> {
     const [actions, results] = await this.#call("ProcessMessage", message.list, this.#budgets.message);
-    const origin = this.#origin("ProcessMessage");
+    const origin = this.origin("ProcessMessage");
     return {
       actions: readActions(actions, origin),
       results: textResult(results, origin, "its results string"),
@@ -220,7 +228,7 @@ export class SmtpScript {
     attributes: ReadonlyMap<string, string>,
   ): Promise<string> {
     const [action] = await this.#call("DoRoute", [sender, recipient, size, attributes]);
-    return textResult(action, this.#origin("DoRoute"), "its action");
+    return textResult(action, this.origin("DoRoute"), "its action");
   }
 
   close(): void {
@@ -229,7 +237,7 @@ export class SmtpScript {
 
   async #envelope(callback: string, args: readonly LuaInput[]) {
     const [text, table] = await this.#call(callback, args);
-    const origin = this.#origin(callback);
+    const origin = this.origin(callback);
     const given = tableResult(table, origin, "its parameters");
     return {
       text: textResult(text, origin, "its result string"),
@@ -249,7 +257,7 @@ export class SmtpScript {
       throw error;
     }
     this.#trace?.({ ...seen, results, ms: performance.now() - since });
-    this.#take(this.#origin(callback));
+    this.#take(this.origin(callback));
     return results;
   }
 
@@ -280,8 +288,9 @@ export class SmtpScript {
     this.#given.AllowedUsers = users;
   }
 
-  #origin(callback: string): Origin {
-    return { script: this.name, callback };
+  /** For errors about what a callback returned. */
+  origin(callback: string): Origin {
+    return originIn(this.#loaded.script, callback);
   }
 }
 

@@ -6,7 +6,8 @@
 import type { Edit } from "../message/edit.ts";
 import type { HeaderFields } from "../message/headers.ts";
 import { applyModifiers } from "../message/modifiers.ts";
-import type { ProcessActions } from "../scripts/process-actions.ts";
+import { nearest } from "../scripts/lint.ts";
+import { ACTION_NAMES, type ProcessActions } from "../scripts/process-actions.ts";
 import { type Origin, wrongValue } from "../scripts/results.ts";
 import type { Envelope } from "./envelope.ts";
 import { refusalReply, reply } from "./reply.ts";
@@ -17,7 +18,7 @@ export interface ActionOutcome {
   readonly edits: readonly Edit[];
   /** Original recipients that still get the message. */
   readonly kept: (address: string) => boolean;
-  /** For the log: modifiers that were left out, and why. */
+  /** For the log: modifiers that were left out, and why; entries that mean nothing. */
   readonly warnings: readonly string[];
 }
 
@@ -30,10 +31,10 @@ export function carryOut(
   actions: ProcessActions,
   envelope: Envelope,
   headers: HeaderFields,
-  script: string,
+  origin: Origin,
 ): ActionOutcome {
-  const origin = { script, callback: "ProcessMessage" };
-  const decided = (verdict: Verdict): ActionOutcome => ({ verdict, edits: [], kept: KEEP_ALL, warnings: [] });
+  const warnings = actions.unknown.map(unknownEntry);
+  const decided = (verdict: Verdict): ActionOutcome => ({ verdict, edits: [], kept: KEEP_ALL, warnings });
   if (actions.ignore && actions.delete) return decided(refuse(refusalReply(actions.reason, REFUSED)));
   if (actions.ignore) return decided(DISCARD);
   const added = actions.recipients.map((recipient) =>
@@ -54,10 +55,15 @@ export function carryOut(
   }
   if (actions.hold !== "")
     edits.push({ kind: "quarantine", reason: actions.hold.replace(/[\x00-\x1f\x7f]/g, " ") });
-  const warnings = modified.ignored.map(
-    ({ modifier, why }) => `header modifier "${modifier}" left out: ${why}`,
-  );
+  for (const { modifier, why } of modified.ignored) {
+    warnings.push(`header modifier "${modifier}" left out: ${why}`);
+  }
   return { verdict: CONTINUE, edits, kept, warnings };
+}
+
+function unknownEntry(name: string): string {
+  const near = nearest(name, ACTION_NAMES);
+  return `actions.${name} means nothing; ${near === undefined ? `there are ${ACTION_NAMES.join(", ")}` : `is ${near} meant?`}`;
 }
 
 /** An address that a script wants as a recipient, without <>. @throws ScriptError when it is none */

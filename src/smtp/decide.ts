@@ -25,6 +25,8 @@ export class Decisions {
   readonly #session: string;
   /** Known once the MTA has opened a queue file. */
   queue = "";
+  /** The client, HELO name, sender or recipient that is asked about now; "" where it is the whole message or session. */
+  about = "";
   readonly #warned = new Set<string>();
 
   constructor(log: Log, output: ScriptOutput, setting: Config["script_error"], session: string) {
@@ -42,6 +44,7 @@ export class Decisions {
       queue: this.queue,
       script,
       callback,
+      about: this.about,
       result,
       ms,
       detail,
@@ -77,7 +80,14 @@ export class Decisions {
     const key = `${callback}\0${problem}`;
     if (this.#warned.has(key) || this.#warned.size > 50) return;
     this.#warned.add(key);
-    this.#log.warn("script", { session: this.#session, queue: this.queue, script, callback, problem });
+    this.#log.warn("script", {
+      session: this.#session,
+      queue: this.queue,
+      script,
+      callback,
+      about: this.about,
+      problem,
+    });
   }
 
   /**
@@ -93,6 +103,7 @@ export class Decisions {
       queue: this.queue,
       script,
       callback: callback === "" ? "(top level)" : callback,
+      about: this.about,
       line,
       kind: budget === undefined ? kind : `${kind}:${budget}`,
       message: error.message,

@@ -63,7 +63,7 @@ export async function processMessage(
         }),
       );
       results = answer.results;
-      outcome = carryOut(answer.actions, envelope, store.headers, name);
+      outcome = carryOut(answer.actions, envelope, store.headers, script.origin("ProcessMessage"));
     } finally {
       context.message = undefined;
     }

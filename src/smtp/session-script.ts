@@ -72,7 +72,10 @@ export class SessionScript {
 
   /** A verdict callback whose only result is a text. */
   askText(callback: string, ...args: readonly string[]): Promise<Verdict> {
-    return this.#ask(callback, async (script) => this.#read(callback, await script.text(callback, ...args)));
+    const { about } = this.decisions;
+    return this.#ask(callback, about, async (script) =>
+      this.#read(callback, await script.text(callback, ...args)),
+    );
   }
 
   /** The look-ups between Start and GetMaxMessageSize, and RBLResults. `hostname`: the client's verified name. */
@@ -89,7 +92,7 @@ export class SessionScript {
   }
 
   helo(hostname: string, extended: boolean): Promise<Verdict> {
-    return this.#ask("DoHELO", async (script) => {
+    return this.#ask("DoHELO", hostname, async (script) => {
       const { text, refuse } = await script.helo(hostname, false, extended);
       const said = this.#read("DoHELO", text);
       return said.kind === "continue" && refuse ? HELO_REFUSED : said;
@@ -98,7 +101,7 @@ export class SessionScript {
 
   /** Parameters that the script changed are in `sender` afterwards. */
   mailFrom(sender: EnvelopeAddress): Promise<Verdict> {
-    return this.#ask("DoMAILFROM", async (script) => {
+    return this.#ask("DoMAILFROM", path(sender), async (script) => {
       const { text, parameters } = await script.mailFrom(sender.data, sender.address, sender.parameters);
       sender.changed = parameters;
       return this.#read("DoMAILFROM", text);
@@ -107,7 +110,7 @@ export class SessionScript {
 
   /** The same for a recipient; `envelope` has those before it. */
   rcptTo(recipient: EnvelopeAddress, envelope: Envelope | undefined): Promise<Verdict> {
-    return this.#ask("DoRCPTTO", async (script) => {
+    return this.#ask("DoRCPTTO", path(recipient), async (script) => {
       const { data, address } = recipient;
       const others = envelope?.addresses() ?? [];
       const { text, parameters } = await script.rcptTo(data, address, recipient.parameters, others);
@@ -118,7 +121,7 @@ export class SessionScript {
 
   /** The script's header lines are in `envelope` afterwards. */
   dataStart(envelope: Envelope): Promise<Verdict> {
-    return this.#ask("DoDATAStart", async (script) => {
+    return this.#ask("DoDATAStart", "", async (script) => {
       const { text, headerLines } = await script.dataStart(envelope.addresses());
       envelope.headerLines = headerLines;
       return this.#read("DoDATAStart", text);
@@ -162,13 +165,14 @@ export class SessionScript {
     const script = this.#script;
     if (script?.has(callback) !== true) return DUNNO;
     const since = performance.now();
+    this.decisions.about = `<${args[1]}>`;
     let answer: PolicyAnswer;
     let said = "";
     try {
       said = await script.route(...args);
       const action = readRoute(said);
       if (typeof action === "string") {
-        throw wrongValue({ script: script.name, callback }, `returned "${said}", which ${action}`);
+        throw wrongValue(script.origin(callback), `returned "${said}", which ${action}`);
       }
       answer = action;
     } catch (error) {
@@ -177,6 +181,7 @@ export class SessionScript {
       said = verdictText(verdict);
     }
     this.record(callback, said === "" ? "DUNNO" : said, since);
+    this.decisions.about = "";
     return answer;
   }
 
@@ -185,17 +190,25 @@ export class SessionScript {
     this.decisions.record(this.#name(), callback, result, since, detail);
   }
 
-  /** Records a refusal by a rule of ours, which no callback said. */
-  rule(step: string, verdict: Verdict): Verdict {
+  /** Records a refusal by a rule of ours, which no callback said; `who` is the sender or recipient refused. */
+  rule(step: string, verdict: Verdict, who?: EnvelopeAddress): Verdict {
+    this.decisions.about = who === undefined ? "" : path(who);
     this.decisions.record("", step, verdictText(verdict), performance.now());
+    this.decisions.about = "";
     return verdict;
   }
 
   /** Runs one verdict callback, if there is one, and records what came of it. */
-  async #ask(callback: string, run: (script: SmtpScript) => Promise<Verdict>): Promise<Verdict> {
+  async #ask(
+    callback: string,
+    about: string,
+    run: (script: SmtpScript) => Promise<Verdict>,
+  ): Promise<Verdict> {
     const script = this.#script;
     if (script?.has(callback) !== true) return CONTINUE;
     const since = performance.now();
+    const before = this.decisions.about;
+    this.decisions.about = about;
     let verdict: Verdict;
     try {
       verdict = await run(script);
@@ -204,6 +217,7 @@ export class SessionScript {
       verdict = this.decisions.failed(error);
     }
     this.record(callback, verdictText(verdict), since);
+    this.decisions.about = before;
     return verdict;
   }
 
@@ -225,6 +239,11 @@ export class SessionScript {
   #name(): string {
     return this.#script?.name ?? SMTPSVR_FILE;
   }
+}
+
+/** As it stands in the dialogue, for people who look for one address. */
+function path({ address }: EnvelopeAddress): string {
+  return `<${address}>`;
 }
 
 /** An environment for the script, with the globals about block lists where it has a use for them; not loaded yet. */

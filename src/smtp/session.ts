@@ -100,6 +100,8 @@ export class SmtpSession {
   /** The client has connected. Start, block lists, then GetMaxMessageSize with the client's address. */
   start(): Promise<Verdict> {
     return this.#turns.take(async () => {
+      const { decisions } = this.#script;
+      decisions.about = this.globals.IPAddress;
       let verdict = await this.#script.open(this.#context);
       if (verdict.kind === "continue") verdict = await this.#script.askText("Start");
       if (verdict.kind === "continue") {
@@ -111,6 +113,7 @@ export class SmtpSession {
         this.#maxSize = await this.#script.maxSize(this.globals.IPAddress, this.#maxSize);
         verdict = clientAccess(this.globals);
       }
+      decisions.about = "";
       this.#refusal = verdict;
       return verdict;
     });
@@ -137,11 +140,11 @@ export class SmtpSession {
       let rule = this.#listed().refusal;
       if (rule.kind === "continue") rule = senderAccess(this.globals);
       if (rule.kind === "continue") rule = announcedSize(sender.parameters, this.#maxSize);
-      if (rule.kind !== "continue") return this.#script.rule("MAIL", rule);
+      if (rule.kind !== "continue") return this.#script.rule("MAIL", rule, sender);
       const verdict = await this.#script.mailFrom(sender);
       if (verdict.kind !== "continue") return verdict;
       const changed = senderAccess(this.globals);
-      if (changed.kind !== "continue") return this.#script.rule("MAIL", changed);
+      if (changed.kind !== "continue") return this.#script.rule("MAIL", changed, sender);
       this.#envelope = new Envelope(sender);
       return CONTINUE;
     });
@@ -156,10 +159,10 @@ export class SmtpSession {
       if (this.#refusal.kind !== "continue") return this.#refusal;
       const recipient = envelopeAddress(args, relayed);
       const envelope = this.#envelope;
-      if (this.#mayNotRelay(relayed)) return this.#script.rule("RCPT", RELAY_DENIED);
+      if (this.#mayNotRelay(relayed)) return this.#script.rule("RCPT", RELAY_DENIED, recipient);
       const verdict = await this.#script.rcptTo(recipient, envelope);
       if (verdict.kind !== "continue") return verdict;
-      if (this.#mayNotRelay(relayed)) return this.#script.rule("RCPT", RELAY_DENIED);
+      if (this.#mayNotRelay(relayed)) return this.#script.rule("RCPT", RELAY_DENIED, recipient);
       envelope?.recipients.push(recipient);
       return CONTINUE;
     });
@@ -168,11 +171,12 @@ export class SmtpSession {
   /** The recipient that rcptTo() has just accepted, as another door has it, with its parameters. */
   confirmRecipient(args: readonly string[], relayed: boolean | undefined): Promise<Verdict> {
     return this.#turns.take(async () => {
+      const recipient = envelopeAddress(args, relayed);
       if (this.#mayNotRelay(relayed)) {
         this.withdrawRecipient();
-        return this.#script.rule("RCPT", RELAY_DENIED);
+        return this.#script.rule("RCPT", RELAY_DENIED, recipient);
       }
-      this.#envelope?.confirmLast(envelopeAddress(args, relayed));
+      this.#envelope?.confirmLast(recipient);
       return CONTINUE;
     });
   }
