@@ -44,6 +44,14 @@ export async function queueWork(
     );
   }
   const scripts = openScripts(config, log);
+  let over = false;
+  // What is still under way when a session ends is Postfix's, and no trouble.
+  const workerLog: Log = {
+    ...log,
+    error: (event, fields) => {
+      if (!over) log.error(event, fields);
+    },
+  };
   const journal = new Journal({ path: files.journal, log });
   const checker = new RenewedChecker(scripts.checkers);
   try {
@@ -52,7 +60,7 @@ export async function queueWork(
       checker,
       journal,
       settings: workerSettings(config),
-      log,
+      log: workerLog,
     });
     if (task.what === "once") {
       journal.alive(0);
@@ -70,6 +78,7 @@ export async function queueWork(
     }
     return 0;
   } finally {
+    over = true;
     await checker.close();
     journal.close();
     await scripts.close();
