@@ -10,11 +10,15 @@ import { isLock, takeLock, waitForLock } from "../queue/lock.ts";
 import type { LuaCheckers } from "../queue/lua-checker.ts";
 import type { QueueSettings } from "../queue/postfix.ts";
 import { type RunParts, run, session } from "../queue/session.ts";
+import { seeToUnreadable } from "../queue/unreadable.ts";
 import { QueueWorker } from "../queue/worker.ts";
 import { EX_TEMPFAIL } from "./queue-codes.ts";
 import { why } from "./queue-failsafe.ts";
 import { openScripts, workerSettings } from "./queue-scripts.ts";
 import type { QueueTask } from "./queue-task.ts";
+
+/** Long enough for whatever else made a file unreadable for a moment. */
+const UNREADABLE_MS = 15 * 60_000;
 
 /** @returns exit code: 0 done, or stopped in order; 75 another worker has the queue */
 export async function queueWork(
@@ -52,6 +56,7 @@ export async function queueWork(
       if (!over) log.error(event, fields);
     },
   };
+  seeToUnreadable(queue, workerLog, task.what === "once" ? 0 : UNREADABLE_MS);
   const journal = new Journal({ path: files.journal, log });
   const checker = new RenewedChecker(scripts.checkers);
   try {

@@ -1,6 +1,6 @@
 /** `postlua queue` on a private Postfix: what it prints, sends and leaves alone, who may run, and what scripts cannot do. */
 import assert from "node:assert/strict";
-import { existsSync, lstatSync, readdirSync } from "node:fs";
+import { closeSync, existsSync, lstatSync, openSync, readdirSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Journal } from "../../src/queue/journal.ts";
 import { keptLog } from "../queue/harness.ts";
@@ -133,6 +133,27 @@ postfixTest("a broken script sends everything and says so; so does one that fail
     place.read("LUAERRORS.LOG"),
     /queue=\w+ script=RELAYOUT\.LUA callback=CheckFile line=2 error=runtime/,
   );
+});
+
+postfixTest("a damaged queue file is named, and left to Postfix; the others go", async () => {
+  await using place = await QueuePlace.start();
+  const [damaged = ""] = await place.park(2, 1, 2);
+  const deferred = join(place.postfix.places.queue, "deferred");
+  const file = readdirSync(deferred, { recursive: true, encoding: "utf8" }).find((name) =>
+    name.endsWith(damaged),
+  );
+  const fd = openSync(join(deferred, file ?? ""), "r+");
+  writeSync(fd, "ZZZZ", 0);
+  closeSync(fd);
+  const { code, out } = await place.run("--once");
+  assert.equal(code, 0, out);
+  assert.match(
+    out,
+    new RegExp(`"event":"queue: a file cannot be read","queueId":"${damaged}","problem":".*byte`),
+  );
+  assert.deepEqual(place.arrived, ["2"]);
+  await place.postfix.waitFor(/saving corrupt file/);
+  assert.deepEqual(readdirSync(join(place.postfix.places.queue, "corrupt")), [damaged]);
 });
 
 postfixTest("scripts cannot reach the queue; a user who could is refused", async () => {
