@@ -3,9 +3,8 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { PrivateDatabase } from "../../postfix/private-database.ts";
 import { openStore } from "../../src/directory/open.ts";
-import { onPostgres, scratchDirectory, storeConfig } from "./backends.ts";
+import { onPostgres, postgresServer, scratchDirectory, storeConfig } from "./backends.ts";
 
 const unavailable = (words: RegExp) => (error: Error) => {
   assert.equal(error.name, "StoreUnavailable", String(error.stack));
@@ -17,9 +16,9 @@ const unavailable = (words: RegExp) => (error: Error) => {
 onPostgres(
   "a restart in the middle is waited for; a longer absence is an error until the server is back",
   async () => {
-    await using server = await PrivateDatabase.start();
+    const server = await postgresServer();
     const config = storeConfig({
-      database: await server.create("one"),
+      database: await server.create("restarted"),
       password_file: server.passwordFile,
       timeout_ms: 20_000,
     });
@@ -48,8 +47,8 @@ onPostgres(
 );
 
 onPostgres("a server that says nothing more is given up on within the time limit", async () => {
-  await using server = await PrivateDatabase.start();
-  const database = await server.create("one");
+  const server = await postgresServer();
+  const database = await server.create("silent");
   const store = await openStore(
     storeConfig({ database, password_file: server.passwordFile, timeout_ms: 300 }),
   );
@@ -66,8 +65,8 @@ onPostgres("a server that says nothing more is given up on within the time limit
 });
 
 onPostgres("what refuses us is named, without the password", async () => {
-  await using server = await PrivateDatabase.start();
-  const database = await server.create("one");
+  const server = await postgresServer();
+  const database = await server.create("refusing");
   const good = storeConfig({ database, password_file: server.passwordFile, timeout_ms: 2_000 });
   const wrong = join(scratchDirectory(), "wrong-password");
   writeFileSync(wrong, "other-secret\n");
@@ -90,7 +89,7 @@ onPostgres("what refuses us is named, without the password", async () => {
     openStore({ ...good, database: "postgresql://postlua@x/one?host=/nonexistent", timeout_ms: 100 }),
     unavailable(/there is no such socket/),
   );
-  const socket = `postgresql://postlua@x:${server.port}/one?host=${join(server.scratch.path, "socket")}`;
+  const socket = `postgresql://postlua@x:${server.port}/refusing?host=${join(server.scratch.path, "socket")}`;
   const store = await openStore({ ...good, database: socket });
   assert.deepEqual(await store.userNames(), []);
   await store.close();

@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { installation } from "../../postfix/layout.ts";
 import { PrivatePostfix } from "../../postfix/private-instance.ts";
 import { Sink } from "../../postfix/sink.ts";
@@ -24,10 +24,15 @@ import { SmtpClient, type SmtpReply } from "../../postfix/smtp-client.ts";
 import { sqlitePath } from "../../src/config/database.ts";
 import { openStore } from "../../src/directory/open.ts";
 import type { Store } from "../../src/directory/store.ts";
-import { type Backend, onBoth, postgresServer, type StoreConfig } from "../directory/backends.ts";
+import { type Backend, onBoth, postgresServer, SQLITE, type StoreConfig } from "../directory/backends.ts";
+import { postfixTest } from "./harness.ts";
 
 const MAPS = join(import.meta.dirname, "../../postfix/maps");
 const NOBODY = 65_534;
+const LONG = process.env.POSTLUA_LONG !== undefined;
+/** What a client asks, and what scripts set meanwhile. */
+const LOOKUPS = LONG ? 20_000 : 500;
+const WRITES = LONG ? 20_000 : 500;
 
 interface Mail extends AsyncDisposable {
   readonly postfix: PrivatePostfix;
@@ -66,7 +71,7 @@ async function grant(config: StoreConfig): Promise<void> {
   );
 }
 
-async function startMail(backend: Backend): Promise<Mail> {
+async function startMail(backend: Backend, { through = "proxy:" } = {}): Promise<Mail> {
   const config = { ...(await backend.fresh()), group: "postfix" };
   const path = sqlitePath(config.database);
   if (path !== undefined) mkdirSync(join(path, ".."), { mode: 0o755 });
@@ -80,7 +85,7 @@ async function startMail(backend: Backend): Promise<Mail> {
   const type = path === undefined ? "pgsql" : "sqlite";
   const map = async (name: string) => {
     const text = await shipped(`${name}.${type}.cf`, config, "postfix");
-    return `proxy:${type}:${postfix.writeTable(`${name}.cf`, text)}`;
+    return `${through}${type}:${postfix.writeTable(`${name}.cf`, text)}`;
   };
   const base = join(postfix.scratch.path, "vmail");
   mkdirSync(base);
@@ -165,6 +170,43 @@ onBoth("a user has mail the moment it is added, and none the moment it is gone",
   await store.removeUser("joe");
   assert.match((await mail.rcpt("joe@example.com"))[0]?.text ?? "", /^550 5\.1\.1 /);
 });
+
+for (const through of ["", "proxy:"]) {
+  postfixTest(`settings that are set all the time do not disturb ${through}sqlite:`, async () => {
+    await using mail = await startMail(SQLITE, { through });
+    const { store, postfix } = mail;
+    await store.addUser({ name: "ann", addresses: ["ann@example.com"] });
+    await store.setSetting("count", "0", { create: true });
+    await store.setUserSetting("ann", "count", "0", { create: true });
+    const after = postfix.logSize();
+    const { client } = await SmtpClient.connect({ port: postfix.port, from: "127.0.0.2" });
+    await client.command("EHLO client.example.net");
+    let writes = 0;
+    let over = false;
+    const setting = (async () => {
+      while (!over) {
+        await store.setSetting("count", String(++writes));
+        await store.setUserSetting("ann", "count", String(++writes));
+        await setImmediate();
+      }
+    })();
+    try {
+      // The error of one would show at the next, too.
+      for (let n = 0; n < LOOKUPS || writes < WRITES; n++) {
+        if (n % 100 === 0) {
+          await client.command("RSET");
+          await client.command("MAIL FROM:<sender@example.net>");
+        }
+        assert.equal((await client.command("RCPT TO:<ann@example.com>")).code, 250, `RCPT ${n}`);
+      }
+    } finally {
+      over = true;
+      await setting;
+    }
+    client.close();
+    assert.doesNotMatch(postfix.log(after), /fatal|locked|throttling/);
+  });
+}
 
 onBoth("a list reaches users, lists and addresses, each once", async (backend) => {
   await using mail = await startMail(backend);
