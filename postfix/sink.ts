@@ -154,7 +154,7 @@ function describe(
 }
 
 /** Header fields and body of a message given as byte string with CRLF. */
-export function splitMessage(text: string): { headers: [name: string, value: string][]; body: string } {
+function splitMessage(text: string): { headers: [name: string, value: string][]; body: string } {
   const end = text.startsWith("\r\n") ? 0 : text.indexOf("\r\n\r\n");
   const head = end < 0 ? text : text.slice(0, end);
   const body = end < 0 ? "" : text.slice(end === 0 ? 2 : end + 4);

@@ -4,6 +4,7 @@ import { request } from "node:http";
 import { getStaticTOMLValue, parseTOML } from "toml-eslint-parser";
 import { ConfigError, parseConfig } from "../config/load.ts";
 
+export const DEFAULT_CONFIG = "/etc/postlua/postlua.toml";
 const DEFAULT_SOCKET = "/run/postlua/control.sock";
 
 /** Where the service listens, and what is wrong with the file that should have said so, if anything is. */
@@ -12,15 +13,20 @@ export interface ControlPlace {
   readonly problems: readonly string[];
 }
 
-/** The control socket that `file` names. A file that is wrong just now does not hide the service. */
+/**
+ * The control socket that `file` names. A file that is wrong just now does not hide the service, nor does a missing
+ * default file. @throws ConfigError when another file cannot be read
+ */
 export function controlPlace(file: string): ControlPlace {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const problems = code === "ENOENT" ? [] : [`${file}: cannot be read (${code})`];
-    return { socket: DEFAULT_SOCKET, problems };
+    const problem = `${file}: cannot be read (${code})`;
+    // Another service would answer at the default socket than the one that was meant.
+    if (file !== DEFAULT_CONFIG) throw new ConfigError([`${problem}; name another file with --config`]);
+    return { socket: DEFAULT_SOCKET, problems: code === "ENOENT" ? [] : [problem] };
   }
   try {
     return { socket: parseConfig(text, file).control.socket, problems: [] };
@@ -41,12 +47,32 @@ function namedSocket(text: string): string | undefined {
 }
 
 /** Nobody answers at the socket, or not as postlua does; the message is for people. */
-export class ControlError extends Error {
+class ControlError extends Error {
   override name = "ControlError";
 }
 
-/** Sends one request. @returns the JSON answer @throws ControlError */
-export function ask(socket: string, method: "GET" | "POST", path: string): Promise<unknown> {
+/**
+ * Sends one request and prints its answer, as JSON or as `text` puts it.
+ * @returns the answer; undefined when there was none, which was said on standard error
+ */
+export async function askAndPrint<T>(
+  socket: string,
+  [method, path]: readonly ["GET" | "POST", string],
+  json: boolean,
+  text: (answer: T) => string,
+): Promise<T | undefined> {
+  try {
+    const answer = (await ask(socket, method, path)) as T;
+    process.stdout.write(json ? `${JSON.stringify(answer, undefined, 2)}\n` : text(answer));
+    return answer;
+  } catch (error) {
+    if (!(error instanceof ControlError)) throw error;
+    process.stderr.write(`postlua: ${error.message}\n`);
+    return undefined;
+  }
+}
+
+function ask(socket: string, method: "GET" | "POST", path: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const sent = request({ socketPath: socket, method, path, host: "postlua" }, (response) => {
       let text = "";

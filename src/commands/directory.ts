@@ -26,7 +26,7 @@ export interface Common {
 const DEFAULT_CONFIG = "/etc/postlua/postlua.toml";
 
 /** The configuration without what Postfix says. @throws ConfigError */
-export function directoryConfig(file: string | undefined): ConfigFile {
+function directoryConfig(file: string | undefined): ConfigFile {
   if (file !== undefined) return readConfig(file);
   return existsSync(DEFAULT_CONFIG) ? readConfig(DEFAULT_CONFIG) : parseConfig("", "(defaults)");
 }

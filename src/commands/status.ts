@@ -1,25 +1,16 @@
 /** `postlua status`: how the running service is. */
 import type { ScriptStatus, Status } from "../serve/status.ts";
-import { ask, ControlError, controlPlace } from "./control-client.ts";
+import { askAndPrint, controlPlace } from "./control-client.ts";
 
 /** Asks and prints. @returns exit code: 0 it answered, 1 it did not */
 export async function status(configFile: string, json: boolean): Promise<number> {
   const { socket, problems } = controlPlace(configFile);
   for (const problem of problems) process.stderr.write(`${problem}\n`);
-  let answer: Status;
-  try {
-    answer = (await ask(socket, "GET", "/status")) as Status;
-  } catch (error) {
-    if (!(error instanceof ControlError)) throw error;
-    process.stderr.write(`postlua: ${error.message}\n`);
-    return 1;
-  }
-  process.stdout.write(json ? `${JSON.stringify(answer, undefined, 2)}\n` : statusText(answer));
-  return 0;
+  return (await askAndPrint(socket, ["GET", "/status"], json, statusText)) === undefined ? 1 : 0;
 }
 
 /** The status for people. */
-export function statusText(status: Status): string {
+function statusText(status: Status): string {
   const { sessions, messages, workers, config } = status;
   const lines = [
     `postlua ${status.pid}, ${status.stopping ? "stopping" : "running"} since ${status.started}`,

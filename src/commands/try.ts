@@ -120,14 +120,8 @@ class Play {
     this.#step("QUIT", CONTINUE);
     await session.end();
     this.#step("disconnect", CONTINUE);
-    return {
-      verdict: recipients.length === 0 && !refused(verdict) ? "no recipient accepted" : verdictText(verdict),
-      recipients,
-      edits: edits.map(jsonEdit),
-      steps: this.#steps,
-      printed: this.#printed.join(""),
-      errors: this.errors,
-    };
+    const nobody = recipients.length === 0 && !refused(verdict);
+    return this.#report(nobody ? "no recipient accepted" : verdictText(verdict), recipients, edits);
   }
 
   /** What Postfix would ask before the connection, if the script has an answer. */
@@ -146,16 +140,19 @@ class Play {
     const notice = readNotice(store, sender);
     if (notice === undefined) return undefined;
     const service = await this.#service();
-    const { log, output, scriptError } = service;
     const id = service.newSessionId();
-    const decisions = new Decisions(log, output, scriptError, id);
+    const decisions = new Decisions(service, id);
     const globals = { SessionID: id, QueueID: "" };
     const mail = { sender, recipients, store, notice };
     const { verdict, edits } = await processNotice(service, mail, { globals }, decisions);
     this.#step(`notice (${notice.kind})`, verdict, edits);
+    return this.#report(verdictText(verdict), this.#options.to, edits);
+  }
+
+  #report(verdict: string, recipients: readonly string[], edits: readonly Edit[]): object {
     return {
-      verdict: verdictText(verdict),
-      recipients: this.#options.to,
+      verdict,
+      recipients,
       edits: edits.map(jsonEdit),
       steps: this.#steps,
       printed: this.#printed.join(""),

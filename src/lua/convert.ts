@@ -26,10 +26,10 @@ export interface CopyLimits {
   readonly entries: number;
 }
 
-export const DEFAULT_COPY_LIMITS: CopyLimits = { depth: 8, entries: 200_000 };
+const DEFAULT_COPY_LIMITS: CopyLimits = { depth: 8, entries: 200_000 };
 
 /** Thrown when a script hands the host more entries than it takes. */
-export class TooManyEntries extends LuaRaise {}
+class TooManyEntries extends LuaRaise {}
 
 /** A new slot that holds `input`. Bytes are taken over: nobody may change them afterwards. */
 export function toLua(L: LuaState, input: LuaInput): TValue {

@@ -72,7 +72,7 @@ function scaleByPower(x: number, exponent: number): number {
 }
 
 /** Numbers from 0 up to, but not including, 1; the same ones after the same seed. */
-export class RandomSequence {
+class RandomSequence {
   #state: number;
 
   constructor(seed: number) {

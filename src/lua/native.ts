@@ -206,7 +206,7 @@ export function optNumber(L: LuaState, arg: number, fallback: number): number {
 }
 
 /** A number argument without its fraction, as a C integer gets it; NaN and what is out of range become -2^31. */
-export function checkInteger(L: LuaState, arg: number): number {
+function checkInteger(L: LuaState, arg: number): number {
   return toInteger(checkNumber(L, arg));
 }
 
@@ -215,7 +215,7 @@ export function optInteger(L: LuaState, arg: number, fallback: number): number {
 }
 
 /** C's (int) of a double, as x86 does it. */
-export function toInteger(n: number): number {
+function toInteger(n: number): number {
   const whole = Math.trunc(n);
   return whole >= -2147483648 && whole <= 2147483647 ? whole + 0 : -2147483648;
 }

@@ -32,7 +32,7 @@ import {
 const HANDLER_TRIES = 200;
 
 /** A call that ended without Lua's doing ends everything else too. */
-export function rethrow(L: LuaState): void {
+function rethrow(L: LuaState): void {
   // fengari leaves hooks off after an error that came back through a continuation.
   L.allowhook = 1;
   const task = taskOf(L);

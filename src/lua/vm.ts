@@ -76,7 +76,7 @@ export const machine = {
   onWork(_L: LuaState, _steps: number): void {},
 };
 /** Shorter strings are paid for by the instruction that makes them. */
-export const MANY_BYTES = 128;
+const MANY_BYTES = 128;
 
 /** The thread that runs now. */
 let running: LuaState | null = null;

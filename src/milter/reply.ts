@@ -68,7 +68,7 @@ export const CONTINUE: MilterReply = { kind: "continue" };
 export const TEMPFAIL: MilterReply = { kind: "tempfail" };
 
 /** Packets without data, made once; never written to. */
-export const PACKET_CONTINUE = packet(SMFIR_CONTINUE);
+const PACKET_CONTINUE = packet(SMFIR_CONTINUE);
 export const PACKET_PROGRESS = packet(SMFIR_PROGRESS);
 export const PACKET_TEMPFAIL = packet(SMFIR_TEMPFAIL);
 const PACKET_ACCEPT = packet(SMFIR_ACCEPT);

@@ -34,7 +34,7 @@ export interface ResolverOptions {
   readonly now?: () => number;
 }
 
-export const DNS_FORMERR = 1;
+const DNS_FORMERR = 1;
 /** No server answered in time, or there was none to ask. */
 export const DNS_NO_ANSWER = -1;
 

@@ -74,7 +74,7 @@ const HARMLESS =
 const WITHHELD = "(the message is withheld, since it may hold the password)";
 
 /** The error with the place where it happened, and its message and traceback as far as the password cannot be in them. */
-export function discreet(error: ScriptError, password: string): ScriptError {
+function discreet(error: ScriptError, password: string): ScriptError {
   const { details } = error;
   const [, place = `${details.script}: `, words = ""] = /^([\w.-]+:\d+: )?(.*)$/s.exec(error.message) ?? [];
   const secret = encodeText(password).toLowerCase();

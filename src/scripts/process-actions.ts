@@ -28,7 +28,7 @@ export const ACTION_NAMES: readonly string[] = [
   "Hold",
 ];
 
-export const NO_ACTIONS: ProcessActions = {
+const NO_ACTIONS: ProcessActions = {
   sendToOriginalRecipients: true,
   delete: false,
   ignore: false,

@@ -131,8 +131,7 @@ export class InternalMail implements MilterHandler {
     const notice: Notice | undefined = readNotice(store, this.#sender);
     if (notice === undefined) return undefined;
     if (!this.#work.notices) return unchanged;
-    const { log, output, scriptError } = this.#services;
-    const decisions = new Decisions(log, output, scriptError, this.#id);
+    const decisions = new Decisions(this.#services, this.#id);
     decisions.queue = this.#queueId();
     const globals = { SessionID: this.#id, QueueID: decisions.queue };
     const mail = { sender: this.#sender, recipients: this.#recipients, store, notice };

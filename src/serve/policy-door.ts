@@ -49,8 +49,8 @@ function newSession(services: DoorServices, { attributes }: PolicyQuestion): Sha
   return new SharedSession(new SmtpSession(services, client, services.newSessionId()));
 }
 
-/** What a request says. Exported for tests. */
-export function policyQuestion(flat: readonly string[]): PolicyQuestion {
+/** What a request says. */
+function policyQuestion(flat: readonly string[]): PolicyQuestion {
   const attributes = new Map<string, string>();
   let step = "";
   for (let at = 0; at < flat.length; at += 2) {

@@ -17,6 +17,12 @@ export function verdictText(verdict: Verdict): string {
   return verdict.kind === "refuse" ? `refuse ${replyText(verdict.reply)}` : verdict.kind;
 }
 
+export interface DecisionServices {
+  readonly log: Log;
+  readonly output: ScriptOutput;
+  readonly scriptError: Config["script_error"];
+}
+
 /** One session's decisions on their way to the logs. */
 export class Decisions {
   readonly #log: Log;
@@ -29,10 +35,10 @@ export class Decisions {
   about = "";
   readonly #warned = new Set<string>();
 
-  constructor(log: Log, output: ScriptOutput, setting: Config["script_error"], session: string) {
+  constructor({ log, output, scriptError }: DecisionServices, session: string) {
     this.#log = log;
     this.#output = output;
-    this.#setting = setting;
+    this.#setting = scriptError;
     this.#session = session;
   }
 

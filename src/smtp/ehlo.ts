@@ -30,7 +30,7 @@ export async function removedKeywords(
   // A script that cannot be used has been reported, and the client will hear of it.
   if (state.kind !== "loaded" || !state.loaded.callbacks.has(CALLBACK)) return [];
   const globals = services.rules.globals({ address, port: 0, hostname: "" }, id);
-  const decisions = new Decisions(services.log, services.output, services.scriptError, id);
+  const decisions = new Decisions(services, id);
   const context = { message: undefined, globals };
   const script = smtpScript(services, state.loaded, context, globals);
   const since = performance.now();

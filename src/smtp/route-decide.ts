@@ -19,7 +19,7 @@ export type TargetKind = "somebody" | "sender" | "nobody";
 const KILOBYTE = 1024;
 
 /** Addresses are separated by `;` or `,`. */
-export function addressList(text: string): string[] {
+function addressList(text: string): string[] {
   return text
     .split(/[;,]/)
     .map((address) => address.trim().replace(/^<(.*)>$/, "$1"))

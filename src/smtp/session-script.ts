@@ -33,8 +33,7 @@ export class SessionScript {
   constructor(services: SessionServices, globals: SmtpGlobals) {
     this.#services = services;
     this.#globals = globals;
-    const { log, output, scriptError } = services;
-    this.decisions = new Decisions(log, output, scriptError, globals.SessionID);
+    this.decisions = new Decisions(services, globals.SessionID);
   }
 
   /** The script, between open() and close(), where there is one that works. */
