@@ -21,11 +21,6 @@ export interface ExpandedAddress {
   readonly target?: "program" | "file";
 }
 
-/** Whether a row is a mailbox of this system: a user of the store's, or another that Postfix delivers to here. */
-export function isMailbox({ list, remote, target }: ExpandedAddress): boolean {
-  return !list && !remote && target === undefined;
-}
-
 export interface Expander {
   /**
    * @param address as in RCPT TO, without <>
