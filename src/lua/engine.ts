@@ -2,6 +2,7 @@
  * Compiles scripts and opens environments for them. One engine a process is
  * enough for everything of one dialect; all engines share one machine.
  */
+import { ClosedFiles } from "../config/closed-files.ts";
 import type { Budget } from "./budget.ts";
 import { type EnvironmentParts, LuaEnvironment } from "./environment.ts";
 import { ScriptError } from "./errors.ts";
@@ -20,6 +21,8 @@ export interface EngineOptions {
   readonly dataDir: string;
   /** Reads, dofile and require fall back to it. Absolute. */
   readonly scriptsDir: string;
+  /** Files that scripts cannot open, load, remove or rename, however they are spelled. Absolute. */
+  readonly closedFiles?: readonly string[];
   readonly modules: readonly HostModule[];
   /** Where print goes when an environment does not say: whole lines, with their "\n". */
   readonly print: (text: string, context: object) => void;
@@ -56,6 +59,7 @@ export class LuaEngine {
       memory: new Memory(options.maxMemoryBytes ?? DEFAULT_MAX_MEMORY),
       dataDir: options.dataDir,
       scriptsDir: options.scriptsDir,
+      closedFiles: new ClosedFiles(options.closedFiles ?? []),
       maxStringBytes: options.maxStringBytes ?? DEFAULT_MAX_STRING,
       monitor: options.monitor,
     };

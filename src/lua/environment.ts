@@ -3,6 +3,7 @@
  * files. Callbacks run in it one after another (or beside one another, when
  * one waits); environments see nothing of each other.
  */
+import type { ClosedFiles } from "../config/closed-files.ts";
 import { Breach } from "./breach.ts";
 import { type Budget, SLICE, Task, watch } from "./budget.ts";
 import { fromLua, toLua } from "./convert.ts";
@@ -39,6 +40,7 @@ export interface EnvironmentParts {
   readonly memory: Memory;
   readonly dataDir: string;
   readonly scriptsDir: string;
+  readonly closedFiles: ClosedFiles;
   readonly maxStringBytes: number;
   readonly monitor: Monitor | undefined;
 }
@@ -79,6 +81,7 @@ export class LuaEnvironment {
       dialect: script.dialect,
       dataDir: parts.dataDir,
       scriptsDir: parts.scriptsDir,
+      closedFiles: parts.closedFiles,
       context: options.context,
       maxStringBytes: parts.maxStringBytes,
       memory: parts.memory,

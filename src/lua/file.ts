@@ -18,7 +18,8 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
-import { failure, failureOf, type SystemFailure } from "./system-error.ts";
+import { ClosedFiles } from "../config/closed-files.ts";
+import { CLOSED, failure, failureOf, type SystemFailure } from "./system-error.ts";
 
 /** Told how large a string will get before its memory is taken; throws to forbid it. */
 export type Reserve = (bytes: number) => void;
@@ -28,6 +29,7 @@ const BUFFER_BYTES = 16_384;
 const NULL_DEVICE = (1 << 8) | 3;
 const LF = 0x0a;
 
+const NONE = new ClosedFiles([]);
 const NOT_REGULAR: SystemFailure = { message: "Not a regular file", errno: 22 };
 
 interface Mode {
@@ -61,9 +63,10 @@ function refusal(stats: Stats): SystemFailure | undefined {
 }
 
 /** Opens `path`, bytes of a file name, in C's `mode`. */
-export function openFile(path: Buffer, mode: string): LuaFile | SystemFailure {
+export function openFile(path: Buffer, mode: string, closed: ClosedFiles = NONE): LuaFile | SystemFailure {
   const parsed = parseMode(mode);
   if (parsed === undefined || path.includes(0)) return failure("EINVAL");
+  if (closed.holds(path)) return CLOSED;
   try {
     // Before opening, since opening alone can act on a device.
     const existing = statSync(path, { throwIfNoEntry: false });

@@ -39,7 +39,7 @@ import {
   sessionOf,
   toText,
 } from "./native.ts";
-import { isFailure, type SystemFailure } from "./system-error.ts";
+import { CLOSED, isFailure, type SystemFailure } from "./system-error.ts";
 import {
   LUA,
   type LuaState,
@@ -59,10 +59,10 @@ function open(L: LuaState, name: string, mode: string): LuaFile | SystemFailure 
   const session = sessionOf(L);
   const paths =
     mode.startsWith("r") && !mode.includes("+") ? pathsToRead(session, name) : [pathOf(session, name)];
-  let result = openFile(paths[0]!, mode);
+  let result = openFile(paths[0]!, mode, session.closedFiles);
   if (isFailure(result) && result.errno === 2 && paths.length > 1) {
-    const second = openFile(paths[1]!, mode);
-    if (!isFailure(second)) result = second;
+    const second = openFile(paths[1]!, mode, session.closedFiles);
+    if (!isFailure(second) || second === CLOSED) result = second;
   }
   if (!isFailure(result)) openResource(L, result);
   return result;

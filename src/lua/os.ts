@@ -24,7 +24,7 @@ import {
   type Session,
   sessionOf,
 } from "./native.ts";
-import { failure, failureOf } from "./system-error.ts";
+import { CLOSED, failure, failureOf } from "./system-error.ts";
 import {
   LUA,
   type LuaState,
@@ -131,6 +131,10 @@ function changeFiles(L: LuaState, names: readonly [string, ...string[]], change:
   charge(L, SYSTEM_CALL_STEPS);
   const [name] = names;
   if (names.some((text) => text.includes("\0"))) return pushFailure(L, failure("EINVAL"), name);
+  const session = sessionOf(L);
+  if (names.some((text) => session.closedFiles.holdsEntry(pathOf(session, text)))) {
+    return pushFailure(L, CLOSED, name);
+  }
   try {
     change();
   } catch (error) {

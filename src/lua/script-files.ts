@@ -8,7 +8,8 @@
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, resolve, sep } from "node:path";
 import { decodeText } from "../bytes.ts";
-import { failureOf } from "./system-error.ts";
+import type { ClosedFiles } from "../config/closed-files.ts";
+import { CLOSED, failureOf } from "./system-error.ts";
 
 /** A larger file is no script. */
 const MAX_BYTES = 4 * 1024 * 1024;
@@ -16,6 +17,7 @@ const MAX_BYTES = 4 * 1024 * 1024;
 export interface ScriptRoots {
   readonly dataDir: string;
   readonly scriptsDir: string;
+  readonly closedFiles: ClosedFiles;
 }
 
 /**
@@ -29,13 +31,13 @@ export function readScript(
   temporary: ReadonlySet<string> = new Set(),
 ): Uint8Array | string {
   const text = decodeText(name);
-  if (temporary.has(name)) return readFile(text);
+  if (temporary.has(name)) return readFile(text, roots.closedFiles);
   if (text === "" || text.includes("\0")) return "No such file or directory";
   let problem = "No such file or directory";
   for (const root of new Set([roots.dataDir, roots.scriptsDir])) {
     const path = locate(root, text);
     if (path === undefined) continue;
-    const read = readFile(path);
+    const read = readFile(path, roots.closedFiles);
     if (typeof read !== "string") return read;
     problem = read;
   }
@@ -75,7 +77,8 @@ function findAnyCase(root: string, path: string): string | undefined {
   }
 }
 
-function readFile(path: string): Uint8Array | string {
+function readFile(path: string, closed: ClosedFiles): Uint8Array | string {
+  if (closed.holds(path)) return CLOSED.message;
   let fd: number | undefined;
   try {
     // Non-blocking, so that a pipe in a script's place cannot hold the process up.

@@ -3,6 +3,7 @@
  * its output goes. Shapes only; library functions reach it through sessionOf(L).
  * It outlives callbacks.
  */
+import type { ClosedFiles } from "../config/closed-files.ts";
 import type { Dialect } from "./lexer.ts";
 import type { Memory } from "./memory.ts";
 import type { Monitor } from "./monitor.ts";
@@ -32,6 +33,8 @@ export interface Session {
   readonly dataDir: string;
   /** Where scripts are; reading falls back to it. */
   readonly scriptsDir: string;
+  /** Files that no name leads to. */
+  readonly closedFiles: ClosedFiles;
   /** The owner's own object, for host functions. */
   readonly context: object;
   /** Longest string there may be, in bytes. */

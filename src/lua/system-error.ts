@@ -42,6 +42,9 @@ const KNOWN: readonly (readonly [code: string, errno: number, message: string])[
   ["EDQUOT", 122, "Disk quota exceeded"],
 ];
 
+/** What is the service's own and no script's. */
+export const CLOSED: SystemFailure = { message: "Permission denied: no file for scripts", errno: 13 };
+
 /** The failure with this name, e.g. "EBADF". The name must be in the table above. */
 export function failure(code: string): SystemFailure {
   const known = KNOWN.find(([name]) => name === code);

@@ -13,6 +13,7 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, link, open, rename, unlink } from "node:fs/promises";
 import { decodeText } from "../bytes.ts";
+import type { ClosedFiles } from "../config/closed-files.ts";
 import { type Attachment, decode } from "./attachment.ts";
 import type { MessageStore } from "./store.ts";
 
@@ -32,6 +33,8 @@ export interface SaveTarget {
   /** Absolute path. The directory exists; links on the way to it are the admin's business and are followed. */
   readonly directory: string;
   readonly overwrite: boolean;
+  /** Files that are neither made nor replaced. */
+  readonly closed?: ClosedFiles;
 }
 
 /** Saves an attachment decoded. Resolves to what went wrong in words, "" when it is saved. */
@@ -67,6 +70,9 @@ export async function saveFile(
   let directory: FileHandle | undefined;
   try {
     directory = await openDirectory(target.directory, names, shown);
+    if (target.closed?.holdsEntry(inside(directory, last)) === true) {
+      throw new SaveError("outside", `${shown} is no file for scripts`);
+    }
     await writeInto(directory, last, pieces, target.overwrite, shown);
   } catch (error) {
     if (error instanceof SaveError) throw error;

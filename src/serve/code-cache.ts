@@ -5,7 +5,7 @@
  * Who can write there can run code as this user: the directory must be this
  * user's own and closed to all others, else there is none.
  */
-import { lstatSync, mkdirSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync } from "node:fs";
 import { flushCompileCache } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -29,7 +29,8 @@ function ownDirectory(environment: NodeJS.ProcessEnv): string | undefined {
   const [given] = (environment.CACHE_DIRECTORY ?? "").split(":");
   const path = given ? join(given, "code") : join(tmpdir(), `postlua-code-${uid}`);
   try {
-    mkdirSync(path, { mode: 0o700, recursive: true });
+    // Its parent is there. Not recursively, which never ends where there can be no directories, such as in /proc.
+    if (!existsSync(path)) mkdirSync(path, { mode: 0o700 });
     const found = lstatSync(path);
     return found.isDirectory() && found.uid === uid && (found.mode & 0o077) === 0 ? path : undefined;
   } catch {

@@ -2,6 +2,7 @@
  * Everything one process needs to play SMTP sessions: engine, helpers,
  * the scripts as they are loaded now. Used by the workers and by `postlua try`.
  */
+import { ClosedFiles, storeFiles } from "../config/closed-files.ts";
 import type { Config } from "../config/load.ts";
 import type { Directory } from "../directory/directory.ts";
 import type { Log } from "../log.ts";
@@ -50,6 +51,7 @@ export function createEngine(
     dialect: config.lua_dialect,
     dataDir: config.data_dir,
     scriptsDir: config.scripts_dir,
+    closedFiles: storeFiles(config.store),
     modules,
     print: (text) => output.print(text),
     maxStringBytes: config.limits.max_string_bytes,
@@ -133,7 +135,11 @@ export class Service implements DoorServices {
     this.maxMessageSize = facts.messageSizeLimit;
     this.ownDomains = ownDomains(facts.ownDomains, facts.ownDomainsComplete);
     this.signature = config.signature;
-    this.save = { directory: config.save_dir, overwrite: config.save_overwrite };
+    this.save = {
+      directory: config.save_dir,
+      overwrite: config.save_overwrite,
+      closed: new ClosedFiles(storeFiles(config.store)),
+    };
     this.spill = {
       directory: config.messages.spill_dir ?? config.data_dir,
       aboveBytes: config.messages.spill_above_bytes,

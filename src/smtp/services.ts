@@ -3,6 +3,7 @@ import type { Config } from "../config/load.ts";
 import type { Directory } from "../directory/directory.ts";
 import type { Log } from "../log.ts";
 import type { LuaEngine } from "../lua/engine.ts";
+import type { SaveTarget } from "../message/save.ts";
 import type { SignaturePosition } from "../message/signature-place.ts";
 import type { ScriptState } from "../scripts/loader.ts";
 import type { ScriptOutput } from "../scripts/output.ts";
@@ -30,7 +31,7 @@ export interface SessionServices {
   readonly scriptError: Config["script_error"];
   /** Bytes, 0 for no limit: what GetMaxMessageSize is told at the start. */
   readonly maxMessageSize: number;
-  readonly save: { readonly directory: string; readonly overwrite: boolean };
+  readonly save: SaveTarget;
   /** Notices sent lately. */
   readonly repeats: Repeats;
   /** Domains of the MTA's own, as far as its configuration lists them. */
