@@ -33,6 +33,8 @@ export interface PrimaryOptions {
   readonly text: boolean;
   /** The program that is a worker; default: ours. */
   readonly workerEntry?: string;
+  /** Told when a reload that somebody asked for begins and when it is over. */
+  readonly reloading?: (underWay: boolean) => Promise<void>;
 }
 
 export class Primary {
@@ -174,9 +176,14 @@ export class Primary {
   /** Reads configuration and scripts again; what is wrong is refused, and the last good of it stays. */
   reload(): Promise<ReloadReport> {
     return this.#inTurn(async () => {
-      const config = await this.#config.reload();
-      if (config.outcome === "applied") await this.#apply();
-      return { config, scripts: await this.#loadScripts(true) };
+      await this.#options.reloading?.(true);
+      try {
+        const config = await this.#config.reload();
+        if (config.outcome === "applied") await this.#apply();
+        return { config, scripts: await this.#loadScripts(true) };
+      } finally {
+        await this.#options.reloading?.(false);
+      }
     });
   }
 

@@ -118,7 +118,7 @@ test("a watchdog meant for another process is not fed", { skip }, async (t) => {
   assert.ok(!systemd.heard.some((line) => line.includes("WATCHDOG=1")));
 });
 
-test("the service itself: READY when it serves, RELOADING and READY at SIGHUP, STOPPING", {
+test("the service itself: READY when it serves, RELOADING and READY at SIGHUP and at a command, STOPPING", {
   skip,
 }, async (t) => {
   const systemd = await receiver(t);
@@ -127,10 +127,12 @@ test("the service itself: READY when it serves, RELOADING and READY at SIGHUP, S
   process.kill(running.service.pid ?? 0, "SIGHUP");
   await systemd.hear(/RELOADING=1/);
   await until(() => systemd.heard.length >= 3);
+  await running.reload();
+  await until(() => systemd.heard.length >= 5);
   await running.service.stop();
   await systemd.hear(/STOPPING=1/);
   const words = systemd.heard.map((line) => /[A-Z]+=1\b/.exec(line)?.[0]);
-  assert.deepEqual(words, ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]);
+  assert.deepEqual(words, ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]);
 });
 
 test("nothing happens without systemd, and a systemd that cannot be told is reported once", async () => {
