@@ -9,7 +9,7 @@
 import type { Log } from "../log.ts";
 import type { QueueClient, QueuedMessage } from "./client.ts";
 import type { Item, Rest } from "./dispatch.ts";
-import { type Entry, type Journal, NEW_ENTRY } from "./journal.ts";
+import { type Journal, NEW_ENTRY } from "./journal.ts";
 import { type Failure, failureIn, noteText } from "./outcome.ts";
 import { nextTry, type RetryRules } from "./retry.ts";
 
@@ -83,21 +83,25 @@ export class FollowUp {
 
   /**
    * What others, or this worker before it was restarted, made of messages that now lie in deferred/: failed tries are
-   * counted, and what was under way is settled.
+   * counted, and what was under way is settled. Resolves with those that were tried.
    */
-  async catchUp(messages: readonly QueuedMessage[]): Promise<void> {
+  async catchUp(messages: readonly QueuedMessage[]): Promise<QueuedMessage[]> {
     const { queue, journal } = this.#parts;
-    if (messages.length === 0) return;
+    const tried: QueuedMessage[] = [];
+    if (messages.length === 0) return tried;
     const logs = await queue.deferLogs(messages.map(({ id }) => id));
     journal.batch(() => {
       for (const message of messages) {
         const entry = journal.get(message);
         const failure = failureIn(logs.get(message.id), entry?.logMs ?? 0);
-        if (failure !== undefined) this.failed(message, failure, entry?.stage === "last");
-        else if (entry !== undefined && (entry.stage === "try" || entry.stage === "last"))
+        if (failure !== undefined) {
+          this.failed(message, failure, entry?.stage === "last");
+          tried.push(message);
+        } else if (entry !== undefined && (entry.stage === "try" || entry.stage === "last"))
           journal.change(message, { stage: "" });
       }
     });
+    return tried;
   }
 
   /** Has a message bounced with the words of its last try. Resolves when it is gone or cannot be. */
@@ -141,9 +145,4 @@ export class FollowUp {
     this.#bouncing = next.catch(() => {});
     return next;
   }
-}
-
-/** Whether an entry tells more than a new one would. */
-export function isPlain(entry: Entry): boolean {
-  return (Object.keys(NEW_ENTRY) as (keyof Entry)[]).every((name) => entry[name] === NEW_ENTRY[name]);
 }

@@ -38,6 +38,7 @@ const PAUSE_MS = 20;
 const SCAN_EVERY_MS = 2_000;
 /** At most this share of the time goes to scans. */
 const SCAN_SHARE = 1 / 10;
+const MOVING_MS = 10_000;
 const ALIVE_EVERY_MS = 10_000;
 const TROUBLE_MS = 5_000;
 
@@ -51,13 +52,18 @@ export async function session(worker: QueueWorker, options: SessionOptions = {})
   const looker = new Looker(worker, signal);
   const first = await looker.scan("all");
   const end = performance.now() + (options.longestMs ?? LONGEST_MS);
+  // What Postfix handles by itself is soon parked again, or a delivery that somebody else began.
+  const movingEnd = performance.now() + MOVING_MS;
+  const soon = ({ moving }: Pass) =>
+    (moving > 0 && performance.now() < movingEnd) || worker.isDueWithin(SCAN_EVERY_MS);
+  let last = first;
   while (signal?.aborted !== true && performance.now() < end) {
     if (worker.trouble !== undefined) throw worker.trouble;
-    await looker.wait(SCAN_EVERY_MS);
+    await looker.wait(worker.dispatcher.size > 0 || soon(last) ? SCAN_EVERY_MS : 0);
     if (worker.dispatcher.size > 0) await looker.news();
     else {
-      const { asked, moving } = await looker.scan("news");
-      if (worker.dispatcher.size === 0 && asked === 0 && moving === 0) break;
+      last = await looker.scan("news");
+      if (worker.dispatcher.size === 0 && last.asked === 0 && !soon(last)) break;
     }
   }
   if (signal?.aborted === true) worker.stop();
@@ -125,7 +131,7 @@ class Looker {
 
   async news(): Promise<void> {
     const { ids, all } = this.#worker.moved();
-    const due = this.#worker.dueNow;
+    const due = this.#worker.isDueWithin(0);
     if (performance.now() >= this.#scanAt || all || due) await this.scan("news");
     else if (ids.length > 0) await this.#pass({ what: "news", only: ids });
   }

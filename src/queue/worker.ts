@@ -225,9 +225,9 @@ export class QueueWorker {
     return first;
   }
 
-  /** Something is due that was waiting for its time. */
-  get dueNow(): boolean {
-    return this.nextDue() <= this.#now();
+  /** Something that waits for its time will be due by then. */
+  isDueWithin(ms: number): boolean {
+    return this.nextDue() <= this.#now() + ms;
   }
 
   /** Releases nothing more; what is under way goes on by itself. */
@@ -254,8 +254,15 @@ export class QueueWorker {
       .filter((id) => !this.dispatcher.has(id))
       .map((id) => queue.messages.get(id))
       .filter((message) => message?.queue === "deferred") as QueuedMessage[];
-    await this.#followUp.catchUp(back);
-    for (const { id } of back) this.#verdicts.delete(id);
+    for (const message of await this.#followUp.catchUp(back)) this.#waits(message);
+  }
+
+  /** It was tried: not again before its time, whoever tried it. */
+  #waits(message: QueuedMessage): void {
+    const entry = this.#parts.journal.get(message);
+    if (entry === undefined) return;
+    const againMs = Math.min(entry.nextTryMs, lastChance(message, this.#rules));
+    this.#verdicts.set(message.id, { againMs: entry.stage === "" ? againMs : 0 });
   }
 
   /** What the worker before this one released and is still being delivered. */
@@ -278,6 +285,7 @@ export class QueueWorker {
       const { id } = message;
       if (this.dispatcher.isBusy(id)) continue;
       const alien = foreign(message);
+      if (alien === "held") this.#verdicts.delete(id);
       if (alien === "unknown" ? !this.#waitedLong(id, now) : alien !== undefined) continue;
       if (alien === undefined) this.#unknown.delete(id);
       if (what === "ends" && now < lastChance(message, this.#rules)) continue;
@@ -380,11 +388,8 @@ export class QueueWorker {
     if (rest.place.queue === "gone") this.#forget(id);
     if (verdict !== "untried") {
       this.#untried.delete(id);
-      const { queue, journal } = this.#parts;
-      const message = queue.messages.get(id);
-      const entry = message && journal.get(message);
-      if (message !== undefined && entry !== undefined)
-        this.#verdicts.set(id, { againMs: Math.min(entry.nextTryMs, lastChance(message, this.#rules)) });
+      const message = this.#parts.queue.messages.get(id);
+      if (message !== undefined) this.#waits(message);
       return verdict;
     }
     const times = (this.#untried.get(id) ?? 0) + 1;
