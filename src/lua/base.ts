@@ -1,6 +1,6 @@
 /**
  * The basic functions of Lua 5.0, but for those that load code (./load.ts),
- * deal with environments (./environments.ts) or protect calls (./protect.ts).
+ * deal with environments (./function-environments.ts) or protect calls (./protect.ts).
  */
 
 import { checkTable, checkWhole, optWhole, typeAt } from "./arguments.ts";
