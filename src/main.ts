@@ -71,7 +71,10 @@ function program(): Command {
     .description("how the running service is: workers, sessions, rates, scripts, last errors")
     .option("--config <file>", "configuration file, for its control.socket", DEFAULT_CONFIG)
     .option("--json", "machine-readable output", false)
-    .addHelpText("after", "\nExit codes: 0 it answered, 1 nobody answers")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 it answered, 1 nobody answers, 78 the configuration file cannot be read",
+    )
     .action(async (options: { config: string; json: boolean }) => {
       const { status } = await import("./commands/status.ts");
       process.exitCode = await status(options.config, options.json);
@@ -84,7 +87,7 @@ function program(): Command {
     .option("--json", "machine-readable output", false)
     .addHelpText(
       "after",
-      "\nExit codes: 0 done, 1 something was refused and its last good version stays, or nobody answers",
+      "\nExit codes: 0 done, 1 something was refused and its last good version stays, or nobody answers,\n78 the configuration file cannot be read",
     )
     .action(async (options: { config: string; json: boolean }) => {
       const { reload } = await import("./commands/reload.ts");
@@ -96,7 +99,10 @@ function program(): Command {
     .description("check configuration and scripts; list the callbacks found")
     .option("--config <file>", "configuration file", DEFAULT_CONFIG)
     .option("--json", "machine-readable output", false)
-    .addHelpText("after", "\nExit codes: 0 no errors, 1 a script is broken, 78 wrong configuration")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 no errors, 1 a script is broken or cannot be read, 78 wrong configuration",
+    )
     .action(async (options: { config: string; json: boolean }) => {
       const { check } = await import("./commands/check.ts");
       process.exitCode = await check(await loadConfig(options.config), options.json);
@@ -117,7 +123,7 @@ function program(): Command {
     .option("--json", "machine-readable output", false)
     .addHelpText(
       "after",
-      "\nExit codes: 0 played, whatever the verdict, 1 a script failed, 2 the message cannot be read or is no notice",
+      "\nExit codes: 0 played, whatever the verdict, 1 a script failed, 2 the message or the scripts' directory cannot be read,\nor it is no notice, 78 wrong configuration",
     )
     .action(async (options: TryArguments) => {
       const config = await configFor(options);
@@ -136,7 +142,7 @@ function program(): Command {
     .passThroughOptions()
     .addHelpText(
       "after",
-      "\nExit codes: 0 the script ended, 1 it failed or could not be read; errors go to standard error",
+      "\nExit codes: 0 the script ended, 1 it failed, 2 it cannot be read, 78 wrong configuration; errors go to standard error",
     )
     .action(async (script: string, args: string[], options: Common) => {
       const { directoriesFor, runScript } = await import("./commands/run.ts");

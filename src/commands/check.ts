@@ -27,7 +27,7 @@ import {
   readOnlyAssignments,
   tokens,
 } from "../scripts/lint.ts";
-import { findScript, loadScript, readScript } from "../scripts/loader.ts";
+import { findScript, loadScript, readScript, unreadableDirectory } from "../scripts/loader.ts";
 import { redirectOwner, userScriptName } from "../scripts/redirect-trial.ts";
 import { FACT_GLOBALS } from "../scripts/redirect-values.ts";
 import { READ_ONLY_GLOBALS, WRITABLE_GLOBALS } from "../scripts/smtpsvr.ts";
@@ -35,6 +35,7 @@ import { userDirectories } from "../scripts/user-scripts.ts";
 import { makeDirectory } from "../serve/directory.ts";
 import { helperModules } from "../serve/helpers.ts";
 import { budgetOf, createEngine } from "../serve/service.ts";
+import { directoryProblem } from "../serve/start-problems.ts";
 import { missingDoors } from "./check-doors.ts";
 import { unservedByDoors, unservedScript } from "./check-policy.ts";
 
@@ -74,10 +75,20 @@ export async function check(config: Config, json: boolean): Promise<number> {
   if (config.facts.problem !== "") {
     report.findings.push({ level: "warning", file: config.file, line: 0, text: config.facts.problem });
   }
-  for (const [name, served] of Object.entries(CALLED_SCRIPTS)) {
-    await checkServed(engine, config, report, name, served);
+  const missing = directoryProblem(config);
+  if (missing !== undefined) {
+    const text = `postlua serve will not start: ${missing}`;
+    report.findings.push({ level: "warning", file: config.file, line: 0, text });
   }
   const { scripts_dir } = config;
+  const unreadable = unreadableDirectory(scripts_dir);
+  if (unreadable !== undefined) {
+    report.findings.push({ level: "error", file: config.file, line: 0, text: `scripts_dir ${unreadable}` });
+  } else {
+    for (const [name, served] of Object.entries(CALLED_SCRIPTS)) {
+      await checkServed(engine, config, report, name, served);
+    }
+  }
   for (const [user, directory] of userDirectories(scripts_dir)) {
     const file = userScriptName(user);
     await checkServed(
@@ -109,7 +120,7 @@ async function checkServed(
   const add = (level: Finding["level"], line: number, text: string) => {
     report.findings.push({ level, file, line, text: decodeText(text) });
   };
-  if (state.kind === "broken") return add("error", state.error.details.line, state.error.message);
+  if (state.kind === "broken") return add("error", state.error.details.line, withoutPlace(file, state.error));
   if (state.kind === "absent") {
     if (file === SMTPSVR_FILE) add("note", 0, `not in ${config.scripts_dir}`);
     return;
@@ -119,8 +130,11 @@ async function checkServed(
   else if (file === ERRORS_FILE && !config.facts.showsNotices) add("warning", 0, NO_NOTICES);
 
   const source = readScript(state.loaded.script.path, file);
+  if (source.length === 0) return add("warning", 0, "the file is empty; a running service refuses it, too");
   const { list } = tokens(source, config.lua_dialect);
   const functions = definedFunctions(list);
+  /** What several callbacks have in common is said once. */
+  const limited = new Map<string, { line: number; names: string[] }>();
   const lineOf = (name: string) => functions.findLast((defined) => defined.name === name)?.line ?? 0;
   for (const callback of state.loaded.callbacks) {
     const line = lineOf(callback);
@@ -132,7 +146,14 @@ async function checkServed(
     const results = declaration.results.length === 0 ? "" : ` -> ${declaration.results.join(", ")}`;
     const signature = `${callback}(${declaration.parameters.join(", ")})${results}`;
     report.callbacks.push({ file, line, callback, signature });
-    if (declaration.limits !== "") add("note", line, `${callback}: ${declaration.limits}`);
+    if (declaration.limits !== "") {
+      const sharing = limited.get(declaration.limits);
+      if (sharing === undefined) limited.set(declaration.limits, { line, names: [callback] });
+      else sharing.names.push(callback);
+    }
+  }
+  for (const [limits, { line, names: sharing }] of limited) {
+    add("note", line, `${sharing.join(", ")}: ${limits}`);
   }
   for (const { line, text } of misspelt(functions, names)) add("warning", line, text);
   if (file === SMTPSVR_FILE) {
@@ -176,14 +197,20 @@ function checkOthers(engine: LuaEngine, config: Config, report: Report): void {
       engine.compile(file, path, readScript(path, file));
     } catch (error) {
       if (!(error instanceof ScriptError)) throw error;
-      const { message, details } = error;
-      report.findings.push({ level: "error", file, line: details.line, text: decodeText(message) });
+      const text = decodeText(withoutPlace(file, error));
+      report.findings.push({ level: "error", file, line: error.details.line, text });
       continue;
     }
     if (UNSERVED_SCRIPTS.includes(name)) {
       report.findings.push({ level: "warning", file, line: 0, text: "this version does not call it" });
     }
   }
+}
+
+/** An error's text without the file and line that it begins with, which stand before it already. */
+function withoutPlace(file: string, { message, details }: ScriptError): string {
+  const place = `${file}:${details.line}: `;
+  return message.startsWith(place) ? message.slice(place.length) : message;
 }
 
 function print(report: Report, json: boolean): void {

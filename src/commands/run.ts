@@ -28,7 +28,7 @@ const UNLIMITED: Budget = {
 
 /**
  * Runs `file` ("-" is standard input).
- * @returns exit code: 0 the script ended, 1 it failed or could not be read
+ * @returns exit code: 0 the script ended, 1 it failed, 2 it cannot be read
  */
 export async function runScript(config: Config, file: string, args: readonly string[]): Promise<number> {
   let source: Buffer;
@@ -36,7 +36,7 @@ export async function runScript(config: Config, file: string, args: readonly str
     source = readFileSync(file === "-" ? 0 : file);
   } catch (error) {
     process.stderr.write(`postlua: ${file}: cannot be read (${(error as NodeJS.ErrnoException).code})\n`);
-    return 1;
+    return 2;
   }
   const output: ScriptOutput = {
     print: (text) => void process.stdout.write(toBytes(text)),

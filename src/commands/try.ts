@@ -10,6 +10,8 @@ import { createLog, type Log } from "../log.ts";
 import type { Edit } from "../message/edit.ts";
 import { readNotice } from "../message/notice.ts";
 import { MessageStore } from "../message/store.ts";
+import { SMTPSVR_FILE } from "../scripts/callbacks.ts";
+import { unreadableDirectory } from "../scripts/loader.ts";
 import { errorEntry, type ScriptOutput } from "../scripts/output.ts";
 import type { CallTrace } from "../scripts/smtpsvr.ts";
 import { makeDirectory } from "../serve/directory.ts";
@@ -22,6 +24,7 @@ import { LOOK_UP } from "../smtp/rbl.ts";
 import { SmtpSession } from "../smtp/session.ts";
 import { CONTINUE, type Verdict } from "../smtp/verdict.ts";
 import { jsonEdit, jsonValue, showEdit, showValue } from "./show.ts";
+import { unasked } from "./try-unasked.ts";
 
 export interface TryOptions {
   readonly message: string;
@@ -37,7 +40,7 @@ export interface TryOptions {
 
 /**
  * Plays the session and prints it on standard output.
- * @returns exit code: 0 played, 1 a script failed, 2 the message cannot be read or is no notice
+ * @returns exit code: 0 played, 1 a script failed, 2 message or scripts cannot be read, or it is no notice
  */
 export async function tryMessage(config: Config, options: TryOptions): Promise<number> {
   let raw: Buffer;
@@ -47,6 +50,11 @@ export async function tryMessage(config: Config, options: TryOptions): Promise<n
     process.stderr.write(
       `postlua: ${options.message}: cannot be read (${(error as NodeJS.ErrnoException).code})\n`,
     );
+    return 2;
+  }
+  const unreadable = unreadableDirectory(config.scripts_dir);
+  if (unreadable !== undefined) {
+    process.stderr.write(`postlua: ${unreadable}; name the scripts' directory with --scripts\n`);
     return 2;
   }
   const play = new Play(config, options);
@@ -71,6 +79,10 @@ class Play {
   readonly #steps: unknown[] = [];
   readonly #printed: string[] = [];
   #calls: CallTrace[] = [];
+  /** Scripts of which a callback was called. */
+  readonly #asked = new Set<string>();
+  /** Scripts and callbacks that were passed over, and why. */
+  #notAsked: readonly string[] = [];
   /** What became of users' mail, in the step that is played. */
   #routing: string[] = [];
   /** What became of the signature, in the step that is played. */
@@ -120,8 +132,20 @@ class Play {
     this.#step("QUIT", CONTINUE);
     await session.end();
     this.#step("disconnect", CONTINUE);
+    this.#showUnasked(service, recipients.length > 0 && !refused(verdict));
     const nobody = recipients.length === 0 && !refused(verdict);
     return this.#report(nobody ? "no recipient accepted" : verdictText(verdict), recipients, edits);
+  }
+
+  #showUnasked(service: Service, delivered: boolean): void {
+    const notes = unasked(this.#config.scripts_dir, this.#asked, delivered);
+    const state = service.script(SMTPSVR_FILE);
+    if (state.kind === "loaded" && state.loaded.callbacks.has("DoRoute")) {
+      notes.unshift("DoRoute: the policy service alone asks it");
+    }
+    this.#notAsked = notes;
+    if (this.#options.json) return;
+    for (const note of notes) process.stdout.write(`not asked: ${note}\n`);
   }
 
   /** What Postfix would ask before the connection, if the script has an answer. */
@@ -157,6 +181,7 @@ class Play {
       steps: this.#steps,
       printed: this.#printed.join(""),
       errors: this.errors,
+      not_asked: this.#notAsked,
     };
   }
 
@@ -194,6 +219,7 @@ class Play {
       directory,
       trace: (call) => {
         this.#calls.push(call);
+        this.#asked.add(call.script);
         if (!this.#options.json) process.stdout.write(showCall(call));
       },
     });

@@ -134,6 +134,16 @@ export function findScript(directory: string, name: string): string | undefined 
   return found === undefined ? undefined : join(directory, found);
 }
 
+/** Why a directory of scripts cannot be read, beginning with its path; undefined when it can. */
+export function unreadableDirectory(directory: string): string | undefined {
+  try {
+    readdirSync(directory);
+    return undefined;
+  } catch (error) {
+    return unreadable("", directory, error).message;
+  }
+}
+
 /** The bytes of a script file. @throws ScriptError "missing" when it cannot be read */
 export function readScript(path: string, name: string): Uint8Array {
   try {
