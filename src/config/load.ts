@@ -88,7 +88,8 @@ export async function completeConfig(parsed: ConfigFile, file: string): Promise<
 export function parseConfig(text: string, file: string): ConfigFile {
   let ast: AST.TOMLProgram;
   try {
-    ast = parseTOML(text);
+    // Windows editors begin a file with a byte order mark.
+    ast = parseTOML(text.replace(/^\uFEFF/, ""));
   } catch (error) {
     if (error instanceof ParseError) {
       throw new ConfigError([`${file}:${error.lineNumber}: ${error.message}`]);

@@ -59,6 +59,10 @@ const listenAddress = z
   .regex(
     /^(unix:\/.+|inet:\d+@.+|inet6:\d+@.+|inet:[^:@]+:\d+)$/,
     'must look like "unix:/run/postlua/milter.sock", "inet:8891@127.0.0.1" or "inet6:8891@::1"',
+  )
+  .refine(
+    (text) => Number(/^inet6?:(\d+)@/.exec(text)?.[1] ?? /^inet:.*:(\d+)$/.exec(text)?.[1] ?? 0) <= 65535,
+    "has a port above 65535",
   );
 
 export const CONFIG = z

@@ -32,9 +32,11 @@ export interface ConfigChanges {
 }
 
 export function configChanges(before: Config, after: Config): ConfigChanges {
-  const names = differences(before, after, "").map((name) =>
+  // Several facts of Postfix's may have changed; they are one parameter.
+  const changed = differences(before, after, "").map((name) =>
     name.replace(/^facts\..*/, "postfix.config_dir"),
   );
+  const names = [...new Set(changed)];
   return {
     applied: names.filter((name) => !RESTART_KEYS.includes(name)),
     restart: names.filter((name) => RESTART_KEYS.includes(name)),

@@ -33,6 +33,13 @@ const BAD: [name: string, text: string, expected: (string | RegExp)[]][] = [
     "[milter]\nlisten = [\n'unix:/ok',\n'unix:rel']",
     [/^postlua\.toml:4: milter\.listen\.1: must look like/],
   ],
+  [
+    "port",
+    "[milter]\nlisten = ['inet:65535@127.0.0.1',\n'inet:65536@127.0.0.1', 'inet:127.0.0.1:99999', 'inet6:99999@::1']",
+    ["milter.listen.1", "milter.listen.2", "milter.listen.3"].map(
+      (key) => `postlua.toml:3: ${key}: has a port above 65535`,
+    ),
+  ],
   ["empty listen", "[milter]\nlisten = []", [/^postlua\.toml:2: milter\.listen: needs at least one/]],
   [
     "socket mode",
@@ -110,4 +117,8 @@ test("networks hold IPv4, IPv6 and IPv4 inside IPv6, and nothing that is no addr
   const outside = ["192.0.3.0", "2001:db9::1", "198.51.100.8", "unknown", "", "192.0.2.1/32"];
   for (const address of inside) assert.equal(inNetworks(set, address), true, address);
   for (const address of outside) assert.equal(inNetworks(set, address), false, address);
+});
+
+test("a byte order mark, as Windows editors write it, is no part of the first key", () => {
+  assert.equal(parseConfig('\uFEFFlog_level = "debug"\r\n', "postlua.toml").log_level, "debug");
 });

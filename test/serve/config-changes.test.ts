@@ -70,3 +70,8 @@ test("what needs a restart keeps its old value, everything else is new", () => {
   assert.equal(mixed.workers, 2);
   assert.equal(after.limits.workers, 6, "the argument is left alone");
 });
+
+test("several things that Postfix says anew are one parameter", () => {
+  const after = config("", { ...FACTS, messageSizeLimit: 2000, defaultTransport: "relay" });
+  assert.deepEqual(configChanges(config(""), after).applied, ["postfix.config_dir"]);
+});

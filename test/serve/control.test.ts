@@ -1,8 +1,9 @@
 /** What the running service says of itself: status, metrics, and the two commands. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type Running, start, until } from "./service.ts";
@@ -139,9 +140,16 @@ test("postlua status and postlua reload, for people and for programs", async (t)
 });
 
 test("without a service the commands say so", async () => {
-  const { code, stderr } = await command("status", "--config", "/nonexistent/postlua.toml");
-  assert.equal(code, 1);
-  assert.match(stderr, /nobody answers; is postlua running/);
+  const directory = mkdtempSync(join(tmpdir(), "postlua-control-"));
+  try {
+    const config = join(directory, "postlua.toml");
+    writeFileSync(config, `[control]\nsocket = "${join(directory, "control.sock")}"\n`);
+    const { code, stderr } = await command("status", "--config", config);
+    assert.equal(code, 1);
+    assert.match(stderr, /control\.sock: nobody answers; is postlua running/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 function freePort(): Promise<number> {
