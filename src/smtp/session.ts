@@ -1,7 +1,7 @@
 /**
  * The core: one SMTP session in VPOP3's words. Whoever drives it (milter,
- * policy listener, proxy) calls its methods in the order of the dialogue, one
- * at a time, and carries out the verdicts and edits it returns.
+ * policy service, `postlua try`) calls its methods in the order of the
+ * dialogue, one at a time, and carries out the verdicts and edits it returns.
  *
  * It knows order and state; it knows no sockets, no protocol, no Lua. A script
  * that fails has become the script_error verdict in session-script.ts; what

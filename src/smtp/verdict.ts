@@ -1,6 +1,6 @@
 /**
  * Verdicts and edits: what a session decides, as plain values that no
- * protocol owns. Doors (milter, policy, proxy) carry them out.
+ * protocol owns. Doors (milter, policy) carry them out.
  */
 
 import type { Edit } from "../message/edit.ts";
