@@ -7,7 +7,8 @@ import type { QueueClient } from "../queue/client.ts";
 import { foreign } from "../queue/decide.ts";
 import { overdue } from "../queue/failsafe.ts";
 import { workerFiles } from "../queue/files.ts";
-import { type Heartbeat, readJournal } from "../queue/journal.ts";
+import { readHeartbeat } from "../queue/heartbeat.ts";
+import type { Heartbeat } from "../queue/journal.ts";
 import type { QueueSettings } from "../queue/postfix.ts";
 import { EX_FAILED } from "./queue-codes.ts";
 
@@ -58,7 +59,7 @@ function heartbeat(config: Config, settings: QueueSettings, log: Log): Heartbeat
   const { journal } = workerFiles(config.data_dir, settings.queueDirectory);
   if (!existsSync(journal)) return undefined;
   try {
-    return readJournal(journal).heartbeat;
+    return readHeartbeat(journal);
   } catch (error) {
     log.error("queue failsafe: the journal cannot be read", {
       path: journal,

@@ -1,12 +1,16 @@
 /** `postlua status`: how the running service is. */
 import type { ScriptStatus, Status } from "../serve/status.ts";
 import { askAndPrint, controlPlace } from "./control-client.ts";
+import { queueLine, queueStatus } from "./queue-status.ts";
 
 /** Asks and prints. @returns exit code: 0 it answered, 1 it did not */
 export async function status(configFile: string, json: boolean): Promise<number> {
   const { socket, problems } = controlPlace(configFile);
   for (const problem of problems) process.stderr.write(`${problem}\n`);
-  return (await askAndPrint(socket, ["GET", "/status"], json, statusText)) === undefined ? 1 : 0;
+  const queue = json ? undefined : await queueStatus(configFile);
+  const line = queue === undefined ? "" : `${queueLine(queue)}\n`;
+  const text = (answer: Status) => `${statusText(answer)}${line}`;
+  return (await askAndPrint(socket, ["GET", "/status"], json, text)) === undefined ? 1 : 0;
 }
 
 /** The status for people. */

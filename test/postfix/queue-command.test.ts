@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { closeSync, existsSync, lstatSync, openSync, readdirSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { queueLine, queueStatus } from "../../src/commands/queue-status.ts";
 import { Journal } from "../../src/queue/journal.ts";
 import { keptLog } from "../queue/harness.ts";
 import { QueuePlace } from "../queue/queue-place.ts";
@@ -82,6 +83,9 @@ postfixTest(
     await place.sink.waitFor(() => true);
     assert.deepEqual(place.arrived, ["3"]);
 
+    const alive = await queueStatus(place.config);
+    assert.ok(alive !== undefined && alive.pid > 0, JSON.stringify(alive));
+    assert.match(queueLine(alive), /^queue: worker \d+, last sign of life 20.*Z, next session 20.*Z$/);
     const second = await place.run("--once");
     assert.equal(second.code, 75);
     assert.match(
@@ -221,6 +225,11 @@ postfixTest(
     assert.equal((await place.run("failsafe")).code, 0);
     assert.equal((await place.postfix.queue()).length, 1);
     aliveAt(place, now - 3_600_000, now - 700_000);
+    const dead = await queueStatus(place.config);
+    assert.match(
+      dead === undefined ? "" : queueLine(dead),
+      /^queue: no worker runs, last sign .*\n {2}overdue: the queue worker's/,
+    );
     const flushed = await place.run("failsafe");
     assert.equal(flushed.code, 1, flushed.err);
     assert.match(
