@@ -5,8 +5,8 @@
 
 import { failureVerdict } from "../smtp/decide.ts";
 import { DUNNO, type PolicyAnswer } from "../smtp/policy-answer.ts";
+import type { PolicyQuestion } from "../smtp/policy-question.ts";
 import { SmtpSession } from "../smtp/session.ts";
-import type { PolicyQuestion } from "../smtp/shared-session.ts";
 import { SharedSession } from "../smtp/shared-session.ts";
 import type { DoorServices } from "./door.ts";
 import type { SharedSessions } from "./shared-sessions.ts";

@@ -4,7 +4,8 @@
  * gone, when the client comes anew, or after a time without requests; sessions
  * with a milter end with its connection.
  */
-import type { PolicyQuestion, SharedSession } from "../smtp/shared-session.ts";
+import type { PolicyQuestion } from "../smtp/policy-question.ts";
+import type { SharedSession } from "../smtp/shared-session.ts";
 
 interface Entry {
   readonly key: string;

@@ -10,56 +10,24 @@
  *                   (mentions LocalClientAddress) or routes (has DoRoute), else
  *                   at the milter's; refusals are said by the milter
  *
- * With the policy service alone every step runs at the first request that
- * tells of it: lists that ask late bring several steps at once. Which of two
- * requests belong together shows by their attributes: a request that repeats
- * the last one is answered as that was.
+ * With the policy service alone every step runs there (policy-steps.ts). Which
+ * of two requests belong together shows by their attributes: a request that
+ * repeats the last one is answered as that was.
  */
 import type { MessageStore } from "../message/store.ts";
 import type { SmtpGlobals } from "../scripts/smtpsvr.ts";
 import { DUNNO, type PolicyAnswer } from "./policy-answer.ts";
+import type { PolicyQuestion } from "./policy-question.ts";
+import { type Outcome, PolicySteps } from "./policy-steps.ts";
 import type { SmtpSession } from "./session.ts";
 import { Turns } from "./turns.ts";
 import { CONTINUE, type MessageResult, type Verdict } from "./verdict.ts";
 
-/** A policy request, as far as a session looks at it; strings are "" where Postfix says nothing. */
-export interface PolicyQuestion {
-  /** CONNECT, HELO, EHLO, MAIL, RCPT, DATA, END-OF-MESSAGE, VRFY or ETRN. */
-  readonly state: string;
-  /** The client said EHLO, as far as that shows. */
-  readonly extended: boolean;
-  readonly heloName: string;
-  readonly sender: string;
-  readonly recipient: string;
-  /** SIZE=, and the real size at END-OF-MESSAGE; bytes. */
-  readonly size: number;
-  readonly authUser: string;
-  readonly tlsVersion: string;
-  /** The client showed a certificate. */
-  readonly certificate: boolean;
-  /** Names the transaction; known from RCPT on. */
-  readonly instance: string;
-  readonly queueId: string;
-  /** It is asked from smtpd_relay_restrictions. */
-  readonly relaying: boolean;
-  /** Equal for requests about the same step. */
-  readonly step: string;
-  readonly attributes: ReadonlyMap<string, string>;
-}
-
 /** A step that policy requests were about. */
-interface Step {
+interface Step extends Outcome {
   readonly key: string;
-  readonly verdict: Verdict;
   /** DoRoute was asked, or its like: an action must not be given twice. */
   routed: boolean;
-}
-
-interface Transaction {
-  readonly sender: string;
-  readonly verdict: Verdict;
-  instance: string;
-  dataStarted: boolean;
 }
 
 export class SharedSession {
@@ -72,13 +40,11 @@ export class SharedSession {
   /** What the policy request said, for the milter's event that follows. */
   #heloAhead: Verdict | undefined;
   #rcptAhead: Verdict | undefined;
-  #heloName = "";
-  /** What comes of the message under way, decided at its end. */
-  #ending: PolicyAnswer = DUNNO;
-  #transaction: Transaction | undefined;
+  readonly #alone: PolicySteps;
 
   constructor(session: SmtpSession) {
     this.#session = session;
+    this.#alone = new PolicySteps(session);
   }
 
   get id(): string {
@@ -206,20 +172,19 @@ export class SharedSession {
     let step = this.#step;
     if (step?.key !== question.step) {
       this.#withdraw();
-      this.#ending = DUNNO;
-      step = { key: question.step, verdict: await this.#run(question), routed: false };
+      step = { key: question.step, ...(await this.#run(question)), routed: false };
       this.#step = step;
     }
     const { state, relaying } = question;
     if (step.verdict.kind === "refuse") return this.#refuse(step.verdict, state);
-    if (this.#ending.kind === "refuse") return this.#ending;
+    if (step.ending.kind === "refuse") return step.ending;
     if (state === "RCPT" && relaying) return this.#relay(question);
     if (step.routed) return DUNNO;
     step.routed = true;
     if (state !== "RCPT") {
       if (this.#milter !== "none") return DUNNO;
       const listed = this.#session.listedRoute(state);
-      return listed.kind === "dunno" ? this.#ending : listed;
+      return listed.kind === "dunno" ? step.ending : listed;
     }
     return this.#session.route(question.sender, question.recipient, question.size, question.attributes);
   }
@@ -233,10 +198,11 @@ export class SharedSession {
     return this.#milter === "none" || early ? verdict : DUNNO;
   }
 
-  async #run(question: PolicyQuestion): Promise<Verdict> {
+  async #run(question: PolicyQuestion): Promise<Outcome> {
     const verdict = await this.#start();
-    if (verdict.kind !== "continue" || question.state === "CONNECT") return verdict;
-    return this.#milter === "none" ? this.#runAlone(question) : this.#runAhead(question);
+    if (verdict.kind !== "continue" || question.state === "CONNECT") return { verdict, ending: DUNNO };
+    if (this.#milter === "none") return this.#alone.run(question);
+    return { verdict: await this.#runAhead(question), ending: DUNNO };
   }
 
   /** A milter will hear of this step, too. */
@@ -250,53 +216,6 @@ export class SharedSession {
     if (state !== "RCPT" || !session.decidesForPolicy) return CONTINUE;
     this.#rcptAhead = await session.rcptTo([`<${recipient}>`], undefined);
     return this.#rcptAhead;
-  }
-
-  async #runAlone(question: PolicyQuestion): Promise<Verdict> {
-    const session = this.#session;
-    const { state, heloName, recipient } = question;
-    session.globals.TLSVersion = question.tlsVersion;
-    const now = state === "HELO" || state === "EHLO";
-    if (heloName !== "" && (now || heloName !== this.#heloName)) {
-      this.#heloName = heloName;
-      this.#transaction = undefined;
-      const verdict = await session.helo(heloName, question.extended);
-      if (verdict.kind !== "continue") return verdict;
-    }
-    if (!["MAIL", "RCPT", "DATA", "END-OF-MESSAGE"].includes(state)) return CONTINUE;
-    session.queueId = question.queueId;
-    const transaction = await this.#transactionOf(question);
-    if (transaction.verdict.kind !== "continue") return transaction.verdict;
-    if (state === "RCPT") return session.rcptTo([`<${recipient}>`], undefined);
-    if (state === "MAIL") return CONTINUE;
-    // Lists that ask at DATA or later tell of a recipient only where there is just one.
-    if (recipient !== "" && session.recipients === 0) {
-      const verdict = await session.rcptTo([`<${recipient}>`], undefined);
-      if (verdict.kind !== "continue") return verdict;
-    }
-    if (!transaction.dataStarted) {
-      transaction.dataStarted = true;
-      const verdict = await session.dataStart();
-      if (verdict.kind !== "continue") return verdict;
-    }
-    if (state === "DATA") return CONTINUE;
-    this.#transaction = undefined;
-    this.#ending = await session.contentUnseen(question.size, recipient);
-    return CONTINUE;
-  }
-
-  /** The transaction that a request belongs to, begun by MAIL when nothing told of it before. */
-  async #transactionOf({ state, sender, instance, size, authUser }: PolicyQuestion): Promise<Transaction> {
-    const open = this.#transaction;
-    const same = open?.sender === sender && (open.instance === "" || open.instance === instance);
-    if (open !== undefined && same && state !== "MAIL") {
-      open.instance = instance;
-      return open;
-    }
-    const args = [`<${sender}>`, ...(size > 0 && state !== "END-OF-MESSAGE" ? [`SIZE=${size}`] : [])];
-    const verdict = await this.#session.mailFrom(args, authUser);
-    this.#transaction = { sender, verdict, instance, dataStarted: false };
-    return this.#transaction;
   }
 
   /** smtpd_relay_restrictions asks: may this client have mail relayed? */
