@@ -14,6 +14,8 @@ import type { ConfigFile } from "./config/schema.ts";
 const DEFAULT_CONFIG = "/etc/postlua/postlua.toml";
 const EX_USAGE = 64;
 const EX_CONFIG = 78;
+/** As the shell reports a program that SIGPIPE ended. */
+const EX_PIPE = 141;
 
 const EXIT_CODES = `
 Exit codes:
@@ -164,6 +166,17 @@ function wholeNumber(text: string): number {
   }
   return n;
 }
+
+/** `postlua try ... | head`: who reads no further wants no more, and no stack trace. */
+function endWithReader(stream: NodeJS.WriteStream): void {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(EX_PIPE);
+  });
+}
+
+// What becomes of the service's log is its own business.
+if (process.argv[2] !== "serve") [process.stdout, process.stderr].forEach(endWithReader);
 
 try {
   await program().parseAsync();

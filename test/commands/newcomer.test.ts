@@ -1,6 +1,7 @@
 /** What the commands say to somebody who uses them for the first time, and gets something wrong. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { test } from "node:test";
 import { MAIN, Place } from "./place.ts";
 
@@ -68,4 +69,25 @@ test("run - a script that cannot be read ends with 2, one that fails with 1", ()
   using place = new Place();
   assert.equal(postlua("run", "--config", place.config, place.file("none.lua")).code, 2);
   assert.equal(postlua("run", "--config", place.config, place.write("bad.lua", "error('no')")).code, 1);
+});
+
+test("try - whoever reads only the first lines sees no stack trace", async () => {
+  using place = new Place();
+  place.write("message", "Subject: x\n\ny\n");
+  place.write(
+    "scripts/SMTPSVR.LUA",
+    "function Start() for i = 1, 20000 do print('a line of this script', i) end end\n",
+  );
+  const child = spawn(process.execPath, [
+    MAIN,
+    "try",
+    ...["--config", place.config, "--message", place.file("message")],
+  ]);
+  let err = "";
+  child.stderr.on("data", (bytes: Buffer) => {
+    err += bytes.toString();
+  });
+  child.stdout.once("data", () => child.stdout.destroy());
+  const [code] = await once(child, "close");
+  assert.deepEqual([code, err], [141, ""]);
 });
