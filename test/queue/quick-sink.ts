@@ -17,6 +17,8 @@ export interface QuickMail {
 export interface QuickSinkOptions {
   /** Time that a message takes, milliseconds. */
   readonly delayMs?: number;
+  /** Counts a message when it is answered, not when it comes; one whose client has gone by then never came. */
+  readonly onlyAnswered?: boolean;
   /** Resolves when a message may be answered. */
   readonly hold?: (mail: QuickMail) => Promise<void>;
   /** The reply to RCPT, such as "450 4.2.0 busy"; undefined accepts. */
@@ -45,6 +47,10 @@ export class QuickSink {
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  get connections(): number {
+    return this.#sockets.size;
   }
 
   get subjects(): string[] {
@@ -80,21 +86,29 @@ export class QuickSink {
 
   #serve(socket: Socket): void {
     this.#sockets.add(socket);
-    socket.on("close", () => this.#sockets.delete(socket));
+    socket.on("close", () => {
+      this.#sockets.delete(socket);
+      for (const watcher of [...this.#watchers]) watcher();
+    });
     socket.on("error", () => {});
     let rest = "";
     let sender = "";
     let recipients: string[] = [];
     let inData = false;
     const take = async (text: string) => {
-      const { hold, delayMs } = this.#options;
+      const { hold, delayMs, onlyAnswered } = this.#options;
       const subject = /^Subject: (.*?)\r?$/m.exec(text)?.[1] ?? "";
       const mail = { sender, recipients, subject, text };
-      this.mails.push(mail);
-      for (const watcher of [...this.#watchers]) watcher();
+      const keep = () => {
+        this.mails.push(mail);
+        for (const watcher of [...this.#watchers]) watcher();
+      };
+      if (onlyAnswered !== true) keep();
       await hold?.(mail);
       if (delayMs !== undefined) await delay(delayMs);
+      if (onlyAnswered === true && socket.destroyed) return;
       socket.write("250 2.0.0 taken\r\n");
+      if (onlyAnswered === true) keep();
     };
     socket.on("data", (chunk) => {
       rest += chunk.toString("latin1");

@@ -11,7 +11,7 @@ import { PostfixQueue } from "../../src/queue/postfix.ts";
 import { run } from "../../src/queue/session.ts";
 import { DEFAULTS } from "../../src/queue/settings.ts";
 import { QueueWorker } from "../../src/queue/worker.ts";
-import { byHeader, checker, header } from "./yard.ts";
+import { asTold, checker } from "./yard.ts";
 
 const [configDirectory = "", path = ""] = process.argv.slice(2);
 const log = createLog({ level: "info", stream: process.stdout, text: true });
@@ -24,10 +24,7 @@ const stop = new AbortController();
 process.on("SIGTERM", () => stop.abort());
 const worker = await QueueWorker.create({
   queue: client,
-  checker: checker((question) => {
-    const force = header(question, "x-force");
-    return { ...byHeader(question), forceRetry: force === "retry", forceLastTry: force === "last" };
-  }),
+  checker: checker(asTold),
   journal,
   settings: { ...DEFAULTS, window: 5 },
   log,

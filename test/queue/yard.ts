@@ -35,6 +35,12 @@ export function checker(rule: Rule): Checker & { readonly asked: CheckQuestion[]
 /** Priority as the header X-Priority says. */
 export const byHeader: Rule = (question) => ({ priority: Number(header(question, "x-priority") ?? 50) });
 
+/** Priority, and X-Force (retry or last), as the header says. */
+export const asTold: Rule = (question) => {
+  const force = header(question, "x-force");
+  return { ...byHeader(question), forceRetry: force === "retry", forceLastTry: force === "last" };
+};
+
 export function header(question: CheckQuestion, name: string): string | undefined {
   return headerData(headerLines(question.file.header)).get(name);
 }
