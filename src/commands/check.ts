@@ -9,9 +9,11 @@ import type { Config } from "../config/load.ts";
 import { createLog } from "../log.ts";
 import type { LuaEngine } from "../lua/engine.ts";
 import { ScriptError } from "../lua/errors.ts";
+import { readSettings } from "../queue/postfix.ts";
 import {
   CALLED_SCRIPTS,
   ERRORS_FILE,
+  QUEUE_SCRIPTS,
   type ServedScript,
   SMTPSVR_FILE,
   UNSERVED_SCRIPTS,
@@ -41,6 +43,8 @@ import { unservedByDoors, unservedScript } from "./check-policy.ts";
 
 const NO_NOTICES =
   "Postfix shows its notices to no milter: set non_smtpd_milters and internal_mail_filter_classes (README.md)";
+
+const NOT_PARKED = "Postfix sends outgoing mail without asking: set it up with `postlua queue install`";
 
 interface Finding {
   readonly level: "error" | "warning" | "note";
@@ -128,6 +132,7 @@ async function checkServed(
   const unservedHere = unservedScript(place.name, config);
   if (unservedHere !== undefined) add("warning", 0, unservedHere);
   else if (file === ERRORS_FILE && !config.facts.showsNotices) add("warning", 0, NO_NOTICES);
+  else if (QUEUE_SCRIPTS[file] !== undefined && !(await parksMail(config))) add("warning", 0, NOT_PARKED);
 
   const source = readScript(state.loaded.script.path, file);
   if (source.length === 0) return add("warning", 0, "the file is empty; a running service refuses it, too");
@@ -169,6 +174,13 @@ async function checkServed(
     for (const { line, text } of readOnlyAssignments(list, FACT_GLOBALS)) add("warning", line, text);
   }
   for (const { line, text } of contradictions(source)) add("note", line, text);
+}
+
+/** Whether outgoing mail waits for the queue worker, as far as Postfix can be asked. */
+async function parksMail({ postfix, facts }: Config): Promise<boolean> {
+  if (facts.problem !== "") return true;
+  const { deferTransports } = await readSettings({ configDirectory: postfix.config_dir });
+  return deferTransports.length > 0;
 }
 
 /** Every other Lua file must compile; VPOP3's other scripts are named as not served. */

@@ -259,10 +259,18 @@ postfixTest("an admin's day: worker, install, mail in order, configuration chang
   await using place = await QueuePlace.start({ parked: false, queue: "window = 1" });
   place.script("RELAYOUT.LUA", BY_SUBJECT);
   const watch = place.start("--watch");
+  const check = async () => (await place.postlua("check")).out;
+  assert.match(
+    await check(),
+    /RELAYOUT\.LUA: warning: Postfix sends outgoing mail without asking: set it up/,
+  );
   await watch.says(/no transport is parked, so Postfix sends by itself/);
   const installed = await place.run("install", "--yes");
   assert.equal(installed.code, 0, installed.err);
   await watch.says(/Postfix's configuration has changed; the worker begins anew[\s\S]*worker started/);
+  const checked = await check();
+  assert.match(checked, /RELAYOUT\.LUA:1: callback CheckFile\(filename, actions, size, /);
+  assert.doesNotMatch(checked, /without asking/);
   const ids = await place.mail(1, "02", 3);
   await place.sink.waitFor(({ queueId }) => queueId === ids[0]);
   await place.sink.waitFor(({ queueId }) => queueId === ids[2]);

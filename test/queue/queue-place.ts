@@ -125,11 +125,20 @@ ${queue}
   }
 
   start(...args: string[]): Running {
+    return this.#start(["queue", ...args]);
+  }
+
+  /** Another command than `queue`. */
+  postlua(...args: string[]): Promise<Ran> {
+    return this.#start(args).ended;
+  }
+
+  #start(args: readonly string[]): Running {
     let settle: (ran: Ran) => void = () => {};
     const ended = new Promise<Ran>((resolve) => {
       settle = resolve;
     });
-    const argv = [MAIN, "queue", ...args, "--config", this.config];
+    const argv = [MAIN, ...args, "--config", this.config];
     const child = execFile(process.execPath, argv, { maxBuffer: 1 << 28 }, (error, out, err) => {
       settle({ code: error === null ? 0 : Number(error.code ?? -1), out, err });
     });
