@@ -12,7 +12,7 @@ import type { SmtpGlobals } from "../scripts/smtpsvr.ts";
 import type { Client } from "./client.ts";
 import { Envelope, envelopeAddress } from "./envelope.ts";
 import { finishMessage } from "./finish.ts";
-import { DUNNO, type PolicyAnswer, type RouteAction } from "./policy-answer.ts";
+import type { PolicyAnswer, RouteAction } from "./policy-answer.ts";
 import { answerOf, listedRoute, routeUnseen } from "./policy-routing.ts";
 import { type Listing, UNLISTED } from "./rbl.ts";
 import type { SessionServices } from "./services.ts";
@@ -212,7 +212,8 @@ export class SmtpSession {
   /** The whole message is there. `size` is its size in bytes, also when `store` kept only a part. */
   async message(store: MessageStore, size: number): Promise<MessageResult> {
     const result = await this.#turns.take(async (): Promise<MessageResult> => {
-      const envelope = this.#takeEnvelope();
+      const envelope = this.#envelope;
+      this.#envelope = undefined;
       const verdict = this.#beforeContent(size);
       if (verdict.kind !== "continue" || envelope === undefined) return { verdict, edits: [] };
       const message = { ...this.#surroundings(), envelope, store, size };
@@ -228,8 +229,13 @@ export class SmtpSession {
    */
   contentUnseen(size: number, recipient: string): Promise<PolicyAnswer> {
     return this.#turns.take(async () => {
-      const envelope = this.#takeEnvelope();
-      const answer = await this.#judgeUnseen(size, recipient === "" ? undefined : envelope?.only(recipient));
+      const envelope = recipient === "" ? undefined : this.#envelope?.only(recipient);
+      this.#envelope = undefined;
+      const verdict = this.#beforeContent(size);
+      const routed = verdict.kind === "continue" && envelope !== undefined && this.#services.uses.routing;
+      const answer = routed
+        ? await routeUnseen({ ...this.#surroundings(), envelope, size })
+        : answerOf(verdict);
       const refused = answer.kind === "refuse" || answer.kind === "discard";
       this.#services.decided?.(refused ? answer.kind : "continue");
       return answer;
@@ -289,24 +295,11 @@ export class SmtpSession {
     return relayed === true && relayingWithdrawn(this.globals, this.enteredLocal);
   }
 
-  #takeEnvelope(): Envelope | undefined {
-    const envelope = this.#envelope;
-    this.#envelope = undefined;
-    return envelope;
-  }
-
   /** What decides about a message whatever it contains. */
   #beforeContent(size: number): Verdict {
     if (this.#refusal.kind !== "continue") return this.#refusal;
     if (exceeds(size, this.#maxSize)) return this.#script.rule("end of message", TOO_BIG);
     return this.#listed().discard ? this.#script.rule("end of message", DISCARD) : CONTINUE;
-  }
-
-  async #judgeUnseen(size: number, envelope: Envelope | undefined): Promise<PolicyAnswer> {
-    const verdict = this.#beforeContent(size);
-    if (verdict.kind !== "continue") return answerOf(verdict);
-    if (envelope === undefined || !this.#services.uses.routing) return DUNNO;
-    return routeUnseen({ ...this.#surroundings(), envelope, size });
   }
 
   #surroundings() {
