@@ -74,6 +74,8 @@ class Batch extends Writable {
   constructor(target: Writable) {
     super({ decodeStrings: false, highWaterMark: 1 << 20 });
     this.#target = target;
+    // Who read the log is gone: lines are lost, and mail goes on. Unheard, the error would end the process.
+    if (target.listenerCount("error") === 0) target.on("error", () => {});
     process.once("exit", this.#flush);
   }
 
