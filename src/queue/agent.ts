@@ -62,7 +62,7 @@ export class QueueAgent {
     this.#resolver = new NextHopResolver(queue.settings);
     this.ended = readLines(stream, MAX_REQUEST_BYTES, (value) => this.#take(value)).then(
       () => this.#close(),
-      (error: Error) => this.#close(error.message),
+      (error: Error) => this.#close(isGone(error) ? undefined : error.message),
     );
   }
 
@@ -268,6 +268,12 @@ export class QueueAgent {
 
 function isBusy(place: Place): boolean {
   return place.queue === "active" || place.queue === "incoming";
+}
+
+/** An answer was on its way when the other half ended. */
+function isGone(error: Error): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "EPIPE" || code === "ECONNRESET";
 }
 
 function numberOf(value: unknown): number {
