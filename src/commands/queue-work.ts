@@ -6,13 +6,13 @@ import type { Checker } from "../queue/actions.ts";
 import { AgentError, type QueueClient } from "../queue/client.ts";
 import { workerFiles } from "../queue/files.ts";
 import { Journal } from "../queue/journal.ts";
-import { isLock, takeLock, waitForLock } from "../queue/lock.ts";
+import { type Holder, isLock, type Lock, takeLock, waitForLock } from "../queue/lock.ts";
 import type { LuaCheckers } from "../queue/lua-checker.ts";
 import type { QueueSettings } from "../queue/postfix.ts";
 import { type RunParts, run, session } from "../queue/session.ts";
 import { seeToUnreadable } from "../queue/unreadable.ts";
 import { QueueWorker } from "../queue/worker.ts";
-import { EX_TEMPFAIL } from "./queue-codes.ts";
+import { EX_CONFIG, EX_TEMPFAIL } from "./queue-codes.ts";
 import { why } from "./queue-failsafe.ts";
 import { openScripts, workerSettings } from "./queue-scripts.ts";
 import type { QueueTask } from "./queue-task.ts";
@@ -33,7 +33,16 @@ export async function queueWork(
   void queue.closed.then(() => stop.abort());
   const files = workerFiles(config.data_dir, settings.queueDirectory);
   const doing = task.what === "watch" ? "--watch" : "--once";
-  const got = task.wait ? await waitForLock(files.lock, doing, stop.signal) : takeLock(files.lock, doing);
+  let got: Lock | Holder | undefined;
+  try {
+    got = task.wait ? await waitForLock(files.lock, doing, stop.signal) : takeLock(files.lock, doing);
+  } catch (error) {
+    const { message } = error as Error;
+    process.stderr.write(
+      `postlua: ${files.lock} cannot be used (${message}); data_dir must be writable by queue.user\n`,
+    );
+    return EX_CONFIG;
+  }
   if (got === undefined) return 0;
   if (!isLock(got)) {
     process.stderr.write(

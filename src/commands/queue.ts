@@ -21,52 +21,55 @@ export type QueueOptions = Omit<QueueTask, "separated">;
 const ENTRY = fileURLToPath(new URL("queue-main.ts", import.meta.url));
 /** Between two looks at the times of main.cf and master.cf. */
 const LOOK_MS = 2_000;
+/** Exit codes above it are signals. */
+const KILLED = 128;
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** @returns exit code: the other half's, or 78 when it cannot be started as configured */
 export async function queueCommand(config: ConfigFile, options: QueueOptions): Promise<number> {
-  const { configDirectory, what } = options;
-  const service = what === "watch" || what === "once" || what === "failsafe";
-  const log = createLog({
-    level: service ? config.log_level : "warn",
-    stream: service && !options.json ? process.stdout : process.stderr,
-    ...(service ? {} : { text: true }),
-  });
-  const task: QueueTask = { ...options, separated: process.getuid?.() === 0 };
-  const stopping = new AbortController();
-  const start = async () => {
-    const halves = await startHalves({
-      configDirectory,
-      user: config.queue.user,
-      entry: ENTRY,
-      args: [JSON.stringify(task)],
-      log,
-    });
-    if (what === "watch") log.info("queue worker", { who: halves.statement });
-    return halves;
-  };
+  const failsafe = options.what === "failsafe";
   try {
-    let halves = await start();
-    for (const signal of SIGNALS) {
-      process.on(signal, () => {
-        stopping.abort();
-        halves.kill(signal);
-      });
-    }
-    while (what === "watch" && (await changed(configDirectory, halves))) {
-      log.info("queue: Postfix's configuration has changed; the worker begins anew");
-      halves.kill("SIGTERM");
-      await halves.ended;
-      if (stopping.signal.aborted) return 0;
-      halves = await start();
-    }
-    const code = await halves.ended;
-    return what === "failsafe" && code > EX_FAILED ? await flushAnyway(`exit code ${code}`, options) : code;
+    const code = await work(config, options);
+    return failsafe && code > EX_FAILED ? await flushAnyway(`exit code ${code}`, options) : code;
   } catch (error) {
     if (!(error instanceof PostfixError || error instanceof PrivilegeError)) throw error;
     process.stderr.write(`postlua: ${error.message}\n`);
-    if (what === "failsafe" && error instanceof PrivilegeError) return flushAnyway(error.message, options);
-    return EX_CONFIG;
+    if (!failsafe || error instanceof PostfixError) return EX_CONFIG;
+    return flushAnyway(error.message, options);
+  }
+}
+
+async function work(config: ConfigFile, options: QueueOptions): Promise<number> {
+  const { configDirectory, what, json } = options;
+  const service = what === "watch" || what === "once" || what === "failsafe";
+  const log = createLog({
+    level: service ? config.log_level : "warn",
+    stream: service && !json ? process.stdout : process.stderr,
+    ...(service ? {} : { text: true }),
+  });
+  const task: QueueTask = { ...options, separated: process.getuid?.() === 0 };
+  const args = [JSON.stringify(task)];
+  let halves: Halves | undefined;
+  let stop: NodeJS.Signals | undefined;
+  for (const signal of SIGNALS) {
+    process.on(signal, () => {
+      stop = signal;
+      halves?.kill(signal);
+    });
+  }
+  for (;;) {
+    halves = await startHalves({ configDirectory, user: config.queue.user, entry: ENTRY, args, log });
+    if (what === "watch") log.info("queue worker", { who: halves.statement });
+    if (stop !== undefined) halves.kill(stop);
+    const again = what === "watch" && (await changed(configDirectory, halves));
+    if (again) {
+      log.info("queue: Postfix's configuration has changed; the worker begins anew");
+      halves.kill("SIGTERM");
+    }
+    const code = await halves.ended;
+    // One that is told to stop while it still starts ends by the signal itself.
+    if (stop !== undefined && code > KILLED) return 0;
+    if (!again || stop !== undefined) return code;
   }
 }
 
@@ -96,11 +99,14 @@ async function changed(configDirectory: string, { ended, settings }: Halves): Pr
 async function flushAnyway(reason: string, { configDirectory }: QueueOptions): Promise<number> {
   const log = createLog({ level: "info", stream: process.stdout });
   const queue = await PostfixQueue.open({ configDirectory });
-  if (queue.settings.deferTransports.length > 0) {
+  if (queue.settings.deferTransports.length === 0) return EX_FAILED;
+  try {
     await queue.flush();
-    log.error("queue failsafe: Postfix sends everything", {
-      reason: `the journal cannot be asked: ${reason}`,
-    });
+    const why = `the journal cannot be asked: ${reason}`;
+    log.error("queue failsafe: Postfix sends everything", { reason: why });
+  } catch (error) {
+    if (!(error instanceof PostfixError)) throw error;
+    log.error("queue failsafe: Postfix cannot be told to send", { reason: error.message });
   }
   return EX_FAILED;
 }

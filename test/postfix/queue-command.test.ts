@@ -1,8 +1,10 @@
 /** `postlua queue` on a private Postfix: what it prints, sends and leaves alone, who may run, and what scripts cannot do. */
 import assert from "node:assert/strict";
-import { closeSync, existsSync, lstatSync, openSync, readdirSync, writeSync } from "node:fs";
+import { chownSync, closeSync, existsSync, lstatSync, openSync, readdirSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { queueLine, queueStatus } from "../../src/commands/queue-status.ts";
+import { readHeartbeat } from "../../src/queue/heartbeat.ts";
 import { Journal } from "../../src/queue/journal.ts";
 import { keptLog } from "../queue/harness.ts";
 import { QueuePlace } from "../queue/queue-place.ts";
@@ -139,6 +141,36 @@ postfixTest("a broken script sends everything and says so; so does one that fail
   );
 });
 
+postfixTest(
+  "on_change = false: mail waits for the schedule, and scripts begin anew with each session",
+  async () => {
+    await using place = await QueuePlace.start({ queue: 'schedule = "* * * * * *"\non_change = false' });
+    place.script(
+      "RELAYOUT.LUA",
+      'print("top", SessionID)\nfunction CheckFile(f, a) print("asked", SessionID, QueueID) return a end',
+    );
+    const watch = place.start("--watch");
+    await watch.says(/worker started/);
+    const ids: string[] = [];
+    for (const n of [1, 2]) {
+      ids.push(...(await place.mail(n)));
+      await place.sink.waitFor(({ queueId }) => queueId === ids.at(-1));
+      // What arrives while a session sends belongs to it: the next one has begun when another is planned.
+      for (const sent = Date.now(); readHeartbeat(place.files.journal).plannedMs <= sent + 1_000; ) {
+        await delay(50);
+      }
+    }
+    assert.equal((await watch.stop()).code, 0);
+    const lines = place.read("LUA.OUT").split("\n");
+    const sessions = ids.map(
+      (id) => lines.find((line) => line.startsWith("asked") && line.endsWith(id))?.split("\t")[1],
+    );
+    assert.equal(new Set(sessions).size, 2, lines.join("\n"));
+    for (const session of sessions)
+      assert.equal(lines.filter((line) => line === `top\t${session}`).length, 1);
+  },
+);
+
 postfixTest("a damaged queue file is named, and left to Postfix; the others go", async () => {
   await using place = await QueuePlace.start();
   const [damaged = ""] = await place.park(2, 1, 2);
@@ -199,6 +231,9 @@ end`,
     assert.match(refused.err, sentence);
   }
   place.configure("");
+  chownSync(place.directory, 0, 0);
+  const closed = await place.run("--once");
+  assert.deepEqual([closed.code, /data_dir must be writable by queue\.user/.test(closed.err)], [78, true]);
   const unknown = await place.run("--once", "--postfix-config", "/nonexistent");
   assert.equal(unknown.code, 78);
   assert.match(unknown.err, /^postlua: \/nonexistent has no main\.cf; name the Postfix instance/);
