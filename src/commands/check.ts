@@ -160,6 +160,7 @@ async function checkServed(
   for (const [limits, { line, names: sharing }] of limited) {
     add("note", line, `${sharing.join(", ")}: ${limits}`);
   }
+  if (state.loaded.callbacks.size === 0) add("note", 0, withoutCallbacks(file, callbacks));
   for (const { line, text } of misspelt(functions, names)) add("warning", line, text);
   if (file === SMTPSVR_FILE) {
     for (const { line, text } of readOnlyAssignments(list, READ_ONLY_GLOBALS)) add("warning", line, text);
@@ -181,6 +182,11 @@ async function parksMail({ postfix, facts }: Config): Promise<boolean> {
   if (facts.problem !== "") return true;
   const { deferTransports } = await readSettings({ configDirectory: postfix.config_dir });
   return deferTransports.length > 0;
+}
+
+function withoutCallbacks(file: string, callbacks: ServedScript["callbacks"]): string {
+  if (redirectOwner(file) !== undefined) return "defines no callback; the whole of it runs for each user";
+  return `defines no callback, so only its top level runs; there are ${Object.keys(callbacks).join(", ")}`;
 }
 
 /** Every other Lua file must compile; VPOP3's other scripts are named as not served. */

@@ -57,9 +57,11 @@ async function main(task: QueueTask): Promise<number> {
       for (const problem of error.problems) process.stderr.write(`${problem}\n`);
       return EX_CONFIG;
     }
-    // Whether the worker runs is then not known, which the other half must tell from a flush that was done.
-    if (error instanceof AgentError)
-      return refuse(error.message, task.what === "failsafe" ? EX_SOFTWARE : EX_FAILED);
+    if (error instanceof AgentError) {
+      const help = /^E(ACCES|PERM)\b/.test(error.message) ? "; root may read Postfix's queue" : "";
+      // Whether the worker runs is then not known, which the other half must tell from a flush that was done.
+      return refuse(`${error.message}${help}`, task.what === "failsafe" ? EX_SOFTWARE : EX_FAILED);
+    }
     throw error;
   } finally {
     queue.close();

@@ -77,10 +77,10 @@ export async function queueWork(
       log: workerLog,
     });
     if (task.what === "once") {
-      journal.alive(0);
       const pass = await session(worker, { signal: stop.signal });
       if (task.json) process.stdout.write(`${JSON.stringify(pass)}\n`);
       else log.info("queue: session", { ...pass });
+      // Only now: a session that fails is none, for the failsafe.
       journal.alive(0);
     } else {
       const { schedule, on_change: onChange } = config.queue;

@@ -40,8 +40,10 @@ function statusText(status: Status): string {
 }
 
 function scriptLines(script: ScriptStatus): string[] {
-  const { name, state, version, modified, callbacks, problem, last_error: last } = script;
+  const { name, state, version, path, modified, callbacks, problem, last_error: last } = script;
   const lines = [`script ${name}: ${state}${version === "" ? "" : `, version ${version} of ${modified}`}`];
+  // The shipped USER_REDIRECT.LUA lies elsewhere than the admin's scripts.
+  if (version !== "") lines.push(`  file ${path}`);
   if (callbacks.length > 0) lines.push(`  callbacks ${callbacks.join(" ")}`);
   if (problem !== "")
     lines.push(`  ${state === "in service" ? "the file on disk is refused: " : ""}${problem}`);
