@@ -160,7 +160,10 @@ async function checkServed(
   for (const [limits, { line, names: sharing }] of limited) {
     add("note", line, `${sharing.join(", ")}: ${limits}`);
   }
-  if (state.loaded.callbacks.size === 0) add("note", 0, withoutCallbacks(file, callbacks));
+  // A user's own is a plain piece of Lua as a rule.
+  if (state.loaded.callbacks.size === 0 && !redirectOwner(file)) {
+    add("note", 0, withoutCallbacks(file, callbacks));
+  }
   for (const { line, text } of misspelt(functions, names)) add("warning", line, text);
   if (file === SMTPSVR_FILE) {
     for (const { line, text } of readOnlyAssignments(list, READ_ONLY_GLOBALS)) add("warning", line, text);

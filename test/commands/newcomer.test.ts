@@ -30,6 +30,18 @@ test("check - what would keep the service from starting, and what is wrong with 
   assert.equal(nowhere.out.match(/nowhere cannot be read \(ENOENT\)/g)?.length, 1);
 });
 
+test("check - a script without callbacks is told, and which there are", async () => {
+  using place = new Place();
+  place.write("scripts/SMTPSVR.LUA", "function CheckSender() end\n");
+  place.write("scripts/USER_REDIRECT.LUA", "ShouldForward = false\n");
+  const { out } = await place.run(["check"]);
+  assert.match(
+    out,
+    /^SMTPSVR\.LUA: note: defines no callback, so only its top level runs; there are Start, /m,
+  );
+  assert.match(out, /^USER_REDIRECT\.LUA: note: defines no callback; the whole of it runs for each user$/m);
+});
+
 test("check - what callbacks have in common is said once", async () => {
   using place = new Place();
   place.write("scripts/SMTPSVR.LUA", "function Start() end\nfunction DoHELO(h, refuse) return refuse end\n");
