@@ -363,7 +363,7 @@ export const CONFIG = z
           .max(1_000, "must be at most 1000")
           .optional()
           .describe(
-            "messages under way to one destination; 1 is the exact order; default: Postfix's concurrency limit, which costs no speed",
+            "messages under way to one destination; 1 is the exact order; default: a quarter more than Postfix's concurrency limit",
           ),
         check_ms: positive("time one CheckFile may take, waits included, milliseconds", 5_000),
         session_check_ms: positive(

@@ -5,7 +5,10 @@ import type { QueueSettings } from "./postfix.ts";
 
 export interface WorkerSettings {
   readonly order: BaseOrder;
-  /** Messages of a destination under way at once; undefined: Postfix's concurrency limit of the destination. */
+  /**
+   * Messages of a destination under way at once; undefined: a quarter more than Postfix's concurrency limit of the
+   * destination, so that there is one for each delivery agent that becomes free.
+   */
   readonly window: number | undefined;
   /** Last tries come this long before Postfix's lifetime is over. */
   readonly marginMs: number;
@@ -28,11 +31,12 @@ export const DEFAULTS: WorkerSettings = {
 
 /** Postfix's limit 0 is none; more than this at once would only make the order vaguer. */
 const UNLIMITED = 100;
+const AHEAD = 1.25;
 
 /** @param destination "transport:nexthop" */
 export function windowOf(destination: string, settings: WorkerSettings, postfix: QueueSettings): number {
   if (settings.window !== undefined) return settings.window;
   const transport = destination.slice(0, destination.indexOf(":"));
   const limit = postfix.transportConcurrencyLimits[transport] ?? postfix.destinationConcurrencyLimit;
-  return limit > 0 ? Math.min(limit, UNLIMITED) : UNLIMITED;
+  return limit > 0 ? Math.min(Math.ceil(limit * AHEAD), UNLIMITED) : UNLIMITED;
 }
