@@ -14,6 +14,8 @@ export interface Scripts {
   close(): Promise<void>;
 }
 
+const UNLIMITED_MB = 1024 * 1024;
+
 export function openScripts(config: Config, log: Log): Scripts {
   const files = new OutputFiles(config.log_dir, (problem) => log.error("script output", { problem }));
   const output: ScriptOutput = {
@@ -21,7 +23,9 @@ export function openScripts(config: Config, log: Log): Scripts {
     error: (error, place) => files.error(errorEntry(error, place)),
   };
   const directory = makeDirectory(config, log);
-  const engine = createEngine(config, helperModules(config, log, directory), output);
+  // What is known of the queue lies in the same memory, however much that is: only V8's own limit holds.
+  const limits = { ...config.limits, worker_memory_mb: UNLIMITED_MB };
+  const engine = createEngine({ ...config, limits }, helperModules(config, log, directory), output);
   const checkers = new LuaCheckers({
     engine,
     scriptsDir: config.scripts_dir,

@@ -1,6 +1,6 @@
 /** CheckFile of RELAYOUT.LUA and MXOUT.LUA in the engine: what it is given, what its answers mean, what its failures cost. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -338,4 +338,34 @@ test("a broken, changed, missing or empty file", async () => {
   const before = log.lines.length;
   assert.equal(await priority(), 50);
   assert.equal(log.lines.length, before);
+});
+
+test("the examples do what their comments say", async () => {
+  const example = (name: string) =>
+    readFileSync(join(import.meta.dirname, "../../postfix/examples", name), "utf8");
+  const { checkers, log } = place({
+    "MXOUT.LUA": example("MXOUT.LUA").replace("hour >= 20 or hour < 6", "false"),
+    "RELAYOUT.LUA": example("RELAYOUT.LUA"),
+  });
+  const checker = checkers.session("s");
+  const mx = (file: Partial<QueueFile>, retries = 0) =>
+    checker.check(question("mx", { file: { ...FILE, sender: "a@x.test", ...file }, retries }));
+  const reason = "marked as urgent";
+  assert.deepEqual(await mx({ header: "X-Priority: 1 (Highest)" }), { ...UNCHANGED, priority: 100, reason });
+  assert.equal((await mx({ header: "Precedence: List" })).priority, 10);
+  assert.equal((await mx({ size: 6_000_000 })).skipSend, true);
+  assert.deepEqual(await mx({ sender: "" }, 3), { ...UNCHANGED, forceLastTry: true });
+  assert.deepEqual(await mx({}), UNCHANGED);
+  const relay = (more: Partial<CheckQuestion>, file: Partial<QueueFile> = {}) =>
+    checker.check(question("relay", { ...more, file: { ...FILE, ...file } }));
+  assert.deepEqual(await relay({}), UNCHANGED);
+  assert.equal((await relay({}, { size: 3_000_000 })).priority, 47);
+  assert.equal((await relay({}, { header: "Subject: URGENT" })).priority, 90);
+  const many = await relay({ recipients: Array.from({ length: 21 }, (_, n) => `r${n}@x.test`) });
+  assert.deepEqual([many.priority, many.reason], [5, "21 recipients"]);
+  assert.ok(
+    log.lines.every((line) => line.startsWith("decision")),
+    log.lines.join("\n"),
+  );
+  await checker.close();
 });
