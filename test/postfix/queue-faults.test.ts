@@ -76,7 +76,7 @@ postfixTest(
   `a worker killed at ${ROUNDS} random points over ${MESSAGES} messages loses and doubles none`,
   async (context) => {
     const { tries, refuse } = refusals();
-    const place = await yard(context, { sink: { refuse, delayMs: 60 } });
+    const place = await yard(context, { sink: { refuse, delayMs: LONG ? 500 : 60 } });
     const mails = load(MESSAGES);
     const { postfix, sink } = place;
     await place.park(mails.slice(0, MESSAGES / 2));
@@ -95,7 +95,7 @@ postfixTest(
     context.diagnostic(`${sink.mails.length} had come when the last one was killed`);
     const child = start(place);
     const ended = once(child, "exit");
-    child.stdout!.resume();
+    await ready(child);
     await sink.until(() => sink.mails.length >= MESSAGES, "end", 120_000);
     child.kill("SIGTERM");
     const [status] = await ended;
