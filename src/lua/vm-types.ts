@@ -7,7 +7,6 @@
 export interface TValue {
   type: number;
   value: unknown;
-  ttype(): number;
   ttnov(): number;
   ttisnil(): boolean;
   ttisstring(): boolean;
@@ -17,9 +16,7 @@ export interface TValue {
   l_isfalse(): boolean;
   setfrom(other: TValue): void;
   setfltvalue(n: number): void;
-  setnilvalue(): void;
   setbvalue(b: boolean): void;
-  sethvalue(t: Table): void;
 }
 
 /** A Lua string: the byte string, the bytes, or both; one is made of the other when it is first asked for. */
@@ -88,7 +85,6 @@ export interface Proto {
 export interface LClosure {
   readonly id: number;
   p: Proto;
-  nupvalues: number;
   upvals: TValue[];
 }
 
@@ -100,13 +96,11 @@ export interface CallInfo {
   next: CallInfo | null;
   l_base: number;
   l_savedpc: number;
-  nresults: number;
   callstatus: number;
 }
 
 export interface GlobalState {
   id_counter: number;
-  mainthread: LuaState;
   /** Metatables of the basic types, by type number. */
   readonly mt: (Table | null | undefined)[];
 }
@@ -141,8 +135,6 @@ export type Continuation<T> = (L: LuaState, status: number, context: T) => numbe
 export interface DebugInfo {
   name: Uint8Array | null;
   namewhat: Uint8Array;
-  short_src: Uint8Array;
-  currentline: number;
   linedefined: number;
   what: Uint8Array;
   i_ci: CallInfo;
