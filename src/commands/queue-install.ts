@@ -5,11 +5,9 @@
  * Neither leaves mail stranded: install wants a worker that will send what it
  * parks, uninstall has Postfix send what is parked.
  */
-import { execFile } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
-import { promisify } from "node:util";
 import type { Config } from "../config/load.ts";
 import { workerFiles } from "../queue/files.ts";
 import { type Change, installPlan, type Plan, words } from "../queue/install-plan.ts";
@@ -63,7 +61,7 @@ export async function queueInstall(
   }
   show(configDirectory, plan);
   const holder = lockHolder(workerFiles(config.data_dir, settings.queueDirectory).lock);
-  const worker = holder?.doing === "--watch" ? `process ${holder.pid}` : await enabledUnit();
+  const worker = holder?.doing === "--watch" ? `process ${holder.pid}` : undefined;
   if (dryRun) return 0;
   const missing = missingRight(configDirectory);
   if (missing !== undefined) return refuse(missing, EX_NOPERM);
@@ -144,16 +142,6 @@ async function agreed(yes: boolean): Promise<boolean> {
     return /^y(es)?$/i.test((await prompt.question("Change it? [y/N] ")).trim());
   } finally {
     prompt.close();
-  }
-}
-
-/** The worker's unit where systemd will run it; undefined where it will not. */
-async function enabledUnit(): Promise<string | undefined> {
-  try {
-    await promisify(execFile)("systemctl", ["is-active", "--quiet", UNIT], { timeout: 10_000 });
-    return UNIT;
-  } catch {
-    return undefined;
   }
 }
 
