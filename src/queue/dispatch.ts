@@ -5,9 +5,9 @@
  * slow, or down, keeps nobody else waiting.
  *
  * A message for several destinations counts in the window of each, and goes
- * when all have room. When others passed it by for a window's length, it may
- * exceed the windows that are full, by at most as much again: so it cannot
- * wait for ever, and cannot fill a dead destination either.
+ * when all have room. Once it was turned away oftener than a window is long,
+ * it may exceed the windows that are full, by at most as much again: so it
+ * cannot wait for ever, and cannot fill a dead destination either.
  *
  * Knows of no script, no journal and no retry: its owner does.
  */
@@ -54,7 +54,7 @@ interface Ticket {
   state: "waiting" | "under way" | "resting" | "over";
   /** Destinations in whose queue it stands. */
   readonly queued: Set<Destination>;
-  passedBy: number;
+  turnedAway: number;
 }
 
 interface Destination {
@@ -174,7 +174,7 @@ export class Dispatcher {
   #ticket(item: Item): Ticket {
     const at = item.destinations.map((name) => this.#destination(name));
     for (const destination of at) destination.members++;
-    return { rank: item.rank, item, at, state: "waiting", queued: new Set(), passedBy: 0 };
+    return { rank: item.rank, item, at, state: "waiting", queued: new Set(), turnedAway: 0 };
   }
 
   #destination(name: string): Destination {
@@ -199,13 +199,13 @@ export class Dispatcher {
       if (ticket === undefined) return;
       ticket.queued.delete(destination);
       if (ticket.state !== "waiting") continue;
-      const overdue = ticket.passedBy > Math.min(...ticket.at.map(({ window }) => window));
+      const overdue = ticket.turnedAway > Math.min(...ticket.at.map(({ window }) => window));
       const full = ticket.at.find((other) => !this.#hasRoom(other, overdue));
       if (full === undefined) {
         void this.#release(ticket);
         return;
       }
-      ticket.passedBy++;
+      ticket.turnedAway++;
       if (ticket.queued.has(full)) continue;
       ticket.queued.add(full);
       full.waiting.add(ticket);
