@@ -14,8 +14,6 @@ import type { ConfigFile } from "./config/schema.ts";
 const DEFAULT_CONFIG = "/etc/postlua/postlua.toml";
 const EX_USAGE = 64;
 const EX_CONFIG = 78;
-/** As the shell reports a program that SIGPIPE ended. */
-const EX_PIPE = 141;
 
 const EXIT_CODES = `
 Exit codes:
@@ -167,16 +165,17 @@ function wholeNumber(text: string): number {
   return n;
 }
 
-/** `postlua try ... | head`: who reads no further wants no more, and no stack trace. */
+/** `postlua try ... | head` is no error: who reads no further wants no more. */
 function endWithReader(stream: NodeJS.WriteStream): void {
   stream.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
-    process.exit(EX_PIPE);
+    process.exit(0);
   });
 }
 
-// What becomes of the service's log is its own business.
-if (process.argv[2] !== "serve") [process.stdout, process.stderr].forEach(endWithReader);
+// Those who run for good outlive the readers of their logs.
+const forGood = process.argv[2] === "serve" || process.argv.includes("--watch");
+if (!forGood) [process.stdout, process.stderr].forEach(endWithReader);
 
 try {
   await program().parseAsync();

@@ -40,7 +40,6 @@ export async function withStore(
   work: (store: Store, config: ConfigFile) => Promise<number>,
 ): Promise<number> {
   const file = directoryConfig(config);
-  process.stdout.on("error", readerHasGone);
   let store: Store | undefined;
   try {
     store = await openStore(file.store, createLog({ level: "warn", stream: process.stderr, text: true }));
@@ -52,12 +51,6 @@ export async function withStore(
   } finally {
     await store?.close();
   }
-}
-
-/** `postlua user list | head -1` is no error. */
-function readerHasGone(error: NodeJS.ErrnoException): void {
-  if (error.code !== "EPIPE") throw error;
-  process.exit(0);
 }
 
 export function fail(sentence: string, code = EX_FAILED): number {

@@ -85,7 +85,15 @@ function checkHeader(header: string[], file: string): string[] {
       throw new RowError(file, 1, `column "password": ${what}`);
     }
     if (!COLUMNS.includes(name as Column)) {
-      throw new RowError(file, 1, `unknown column ${JSON.stringify(name)}; there are ${COLUMNS.join(", ")}`);
+      // A spreadsheet in many a country writes semicolons.
+      const other = /[;\t|]/.exec(name)?.[0];
+      const hint =
+        other === undefined ? "" : `; fields are separated by --delimiter ${JSON.stringify(other)}, perhaps`;
+      throw new RowError(
+        file,
+        1,
+        `unknown column ${JSON.stringify(name)}; there are ${COLUMNS.join(", ")}${hint}`,
+      );
     }
     if (names.indexOf(name) !== names.lastIndexOf(name)) {
       throw new RowError(file, 1, `column ${JSON.stringify(name)} is there twice`);

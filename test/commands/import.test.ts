@@ -92,6 +92,10 @@ test("files that are no such CSV are named with a line", async () => {
     ["", /^f:1: .*empty/],
     ["addresses\nx@example.com\n", /^f:1: there is no column "name"/],
     ["name,colour\njoe,red\n", /^f:1: unknown column "colour"/],
+    [
+      "name;addresses\njoe;j@x.test\n",
+      /^f:1: unknown column "name;addresses"; .* --delimiter ";", perhaps$/m,
+    ],
     ["name,password\njoe,secret\n", /^f:1: column "password": plain passwords are not taken/],
     ["name,name\na,b\n", /^f:1: column "name" is there twice/],
     ["name,addresses\njoe,\nann\n", /^f:3: this row has 1 fields/],

@@ -101,5 +101,5 @@ test("try - whoever reads only the first lines sees no stack trace", async () =>
   });
   child.stdout.once("data", () => child.stdout.destroy());
   const [code] = await once(child, "close");
-  assert.deepEqual([code, err], [141, ""]);
+  assert.deepEqual([code, err], [0, ""]);
 });
