@@ -10,6 +10,7 @@ import { type Holder, isLock, type Lock, takeLock, waitForLock } from "../queue/
 import type { LuaCheckers } from "../queue/lua-checker.ts";
 import type { QueueSettings } from "../queue/postfix.ts";
 import { type RunParts, run, session } from "../queue/session.ts";
+import { signOnlyWhileWell } from "../queue/signs-of-life.ts";
 import { seeToUnreadable } from "../queue/unreadable.ts";
 import { QueueWorker } from "../queue/worker.ts";
 import { EX_CONFIG, EX_TEMPFAIL } from "./queue-codes.ts";
@@ -76,20 +77,21 @@ export async function queueWork(
       settings: workerSettings(config),
       log: workerLog,
     });
+    signOnlyWhileWell(journal, queue, () => worker.trouble !== undefined);
     if (task.what === "once") {
       const pass = await session(worker, { signal: stop.signal });
       if (task.json) process.stdout.write(`${JSON.stringify(pass)}\n`);
       else log.info("queue: session", { ...pass });
-      // Only now: a session that fails is none, for the failsafe.
-      journal.alive(0);
+      // Only now: a session that fails, or is broken off, is none for the failsafe.
+      if (!stop.signal.aborted) journal.alive(0);
     } else {
       const { schedule, on_change: onChange } = config.queue;
       log.info("queue: worker started", { schedule, onChange, queue: settings.queueDirectory });
       const parts = { worker, journal, log, signal: stop.signal };
       await run(Object.assign(times(config, checker), parts));
-      if (worker.isCut) throw new AgentError("the privileged half is gone");
-      log.info("queue: worker stopped");
+      if (!worker.isCut) log.info("queue: worker stopped");
     }
+    if (worker.isCut) throw new AgentError("the privileged half is gone");
     return 0;
   } finally {
     over = true;
