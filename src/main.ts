@@ -165,11 +165,12 @@ function wholeNumber(text: string): number {
   return n;
 }
 
-/** `postlua try ... | head` is no error: who reads no further wants no more. */
+/** `postlua try ... | head` is no error: who reads no further wants no more. A full disk is one. */
 function endWithReader(stream: NodeJS.WriteStream): void {
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-    process.exit(0);
+    if (error.code === "EPIPE") process.exit(0);
+    if (stream !== process.stderr) process.stderr.write(`postlua: standard output: ${error.message}\n`);
+    process.exit(1);
   });
 }
 

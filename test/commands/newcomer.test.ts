@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { test } from "node:test";
 import { MAIN, Place } from "./place.ts";
 
@@ -102,4 +103,18 @@ test("try - whoever reads only the first lines sees no stack trace", async () =>
   child.stdout.once("data", () => child.stdout.destroy());
   const [code] = await once(child, "close");
   assert.deepEqual([code, err], [0, ""]);
+});
+
+test("user list - a full disk under standard output is told in a sentence", async () => {
+  using place = new Place();
+  await place.run(["user", "add", "joe", "--address", "joe@example.com"]);
+  const full = openSync("/dev/full", "w");
+  const argv = [MAIN, "user", "list", "--config", place.config];
+  const { status, stderr } = spawnSync(process.execPath, argv, {
+    encoding: "utf8",
+    stdio: ["ignore", full, "pipe"],
+  });
+  closeSync(full);
+  assert.equal(status, 1);
+  assert.match(stderr, /^postlua: standard output: .*ENOSPC.*\n$/);
 });
