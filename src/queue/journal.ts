@@ -131,12 +131,24 @@ export class Journal {
     return known?.arrival === arrivalOf(message) ? known.entry : undefined;
   }
 
+  /** Written at once: what must be known after a kill. */
   change(message: Keyed, changes: Partial<Entry>): Entry {
+    const entry = this.remember(message, changes);
+    this.#save();
+    return entry;
+  }
+
+  /** Written with the next change, or by save(): what can be found out again. */
+  remember(message: Keyed, changes: Partial<Entry>): Entry {
     const arrival = arrivalOf(message);
     const entry = { ...(this.get(message) ?? NEW_ENTRY), ...changes };
     this.#entries.set(message.id, { arrival, entry });
-    this.#write({ id: message.id, arrival, entry });
+    this.#unsaved.set(`${message.id} ${arrival}`, { id: message.id, arrival, entry });
     return entry;
+  }
+
+  save(): void {
+    this.#save();
   }
 
   /** IDs of messages that something was under way with. */

@@ -191,6 +191,7 @@ export class QueueWorker {
       );
     } finally {
       clearTimeout(late);
+      journal.save();
       if (signal?.aborted !== true) this.#resume();
     }
     return { total: queue.messages.size, going: this.dispatcher.size, ...count };
@@ -362,7 +363,7 @@ export class QueueWorker {
     const fields = { queueId: message.id, priority, reason };
     log.info(skipped ? "queue: skipped" : "queue: to be sent", fields);
     const skippedSinceMs = !skipped ? 0 : entry?.skippedSinceMs || now;
-    return journal.change(message, { skipped, priority, reason, skippedSinceMs });
+    return journal.remember(message, { skipped, priority, reason, skippedSinceMs });
   }
 
   #released(item: Item): void {
