@@ -68,4 +68,14 @@ async function main(task: QueueTask): Promise<number> {
   }
 }
 
-process.exitCode = await main(JSON.parse(process.argv[2] ?? "{}") as QueueTask);
+/** Whoever reads no further wants no more of a listing; a worker outlives the readers of its log. */
+function readerHasGone(task: QueueTask): void {
+  if (task.what !== "watch" && task.what !== "once") process.exit(0);
+}
+
+async function start(task: QueueTask): Promise<number> {
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => readerHasGone(task));
+  return main(task);
+}
+
+process.exitCode = await start(JSON.parse(process.argv[2] ?? "{}") as QueueTask);

@@ -47,8 +47,6 @@ export const PLAN_PARAMETERS = [
   "address_verify_transport_maps",
   "transport_maps",
   "content_filter",
-  "minimal_backoff_time",
-  "maximal_backoff_time",
 ] as const;
 
 const CLONE = "postlua-verify-";
