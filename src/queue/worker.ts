@@ -208,6 +208,8 @@ export class QueueWorker {
       .finally(() => {
         this.#changes = undefined;
       });
+    // Nobody may be waiting when the line breaks.
+    this.#changes.catch(() => {});
     if (this.#moved.size === 0 && !this.#allMoved) await this.#changes;
   }
 
@@ -297,8 +299,10 @@ export class QueueWorker {
       }
       list.push(message);
     }
-    const rank = (message: QueuedMessage) => rankOf(message, 0, settings.order);
-    return list.sort((a, b) => compareRanks(rank(a), rank(b)));
+    return list
+      .map((message) => ({ message, rank: rankOf(message, 0, settings.order) }))
+      .sort((a, b) => compareRanks(a.rank, b.rank))
+      .map(({ message }) => message);
   }
 
   #waitedLong(id: string, now: number): boolean {
@@ -419,8 +423,13 @@ export class QueueWorker {
     this.#trouble = error;
   }
 
+  /** Without root, for one: then it is tried on like any other. */
   #notBounced(message: QueuedMessage, error: Error): void {
-    this.#parts.log.error("queue: cannot be bounced", { queueId: message.id, reason: error.message });
+    if (this.#cut) return;
+    const { journal, log } = this.#parts;
+    log.error("queue: cannot be bounced", { queueId: message.id, reason: error.message });
+    journal.change(message, { stage: "" });
+    this.#waits(message);
   }
 
   #forget(id: string): void {

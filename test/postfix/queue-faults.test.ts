@@ -81,12 +81,11 @@ postfixTest(
     const { postfix, sink } = place;
     await place.park(mails.slice(0, MESSAGES / 2));
     const rest = mails.slice(MESSAGES / 2);
-    const share = Math.ceil(rest.length / ROUNDS);
     for (let round = 0; round < ROUNDS; round++) {
       const child = start(place);
       const ended = once(child, "exit");
       await ready(child);
-      const some = rest.splice(0, share);
+      const some = rest.splice(0, Math.ceil(rest.length / (ROUNDS - round)));
       if (some.length > 0) await send(postfix.port, some);
       await delay(Math.random() * 300);
       child.kill("SIGKILL");

@@ -1,8 +1,8 @@
 /** Retries, last tries, skips and ends of life on a real Postfix; time is a clock that the test sets. */
 import assert from "node:assert/strict";
 import type { CheckQuestion } from "../../src/queue/actions.ts";
-import { session } from "../../src/queue/session.ts";
-import type { Mail } from "../queue/harness.ts";
+import { run, session } from "../../src/queue/session.ts";
+import { type Mail, send } from "../queue/harness.ts";
 import type { QuickMail } from "../queue/quick-sink.ts";
 import { header, mail, type Rule, yard } from "../queue/yard.ts";
 import { postfixTest } from "./harness.ts";
@@ -154,7 +154,6 @@ postfixTest(
     const { worker } = await staff();
     await session(worker);
     assert.equal(tries.get("busy@remote.test"), 1);
-    // Postfix's own look at it puts its words in the place of the real ones.
     advance(5 * DAY - 29 * MINUTE);
     await session(worker);
     await sink.until(() => sink.mails.some(isBounce), "a bounce");
@@ -236,3 +235,45 @@ postfixTest("a destination that is down is left alone for a while; the others go
   await session(worker);
   assert.ok(released() > first);
 });
+
+postfixTest("a run without end sends what comes, and a stop leaves the rest to Postfix", async (context) => {
+  const rule: Rule = (question) => ({ skipSend: subject(question) === "kept", reason: "kept" });
+  const { park, staff, sink, postfix } = await yard(context, { rule });
+  await park([mail("first", "a@remote.test"), mail("kept", "b@remote.test")]);
+  const { worker, journal, log, checker } = await staff();
+  const stop = new AbortController();
+  const running = run({ worker, journal, log, signal: stop.signal });
+  await sink.count(1);
+  await send(postfix.port, [mail("second", "c@remote.test")]);
+  await sink.count(2);
+  assert.deepEqual(sink.subjects, ["first", "second"]);
+  // Mail that is skipped is not asked about again for each that comes.
+  assert.equal(checker.asked.filter((question) => subject(question) === "kept").length, 1);
+  assert.ok(journal.heartbeat.aliveMs > 0 && journal.heartbeat.plannedMs > Date.now());
+  stop.abort();
+  await running;
+  await postfix.flush();
+  await sink.count(3);
+});
+
+postfixTest(
+  "a message whose next hop nobody can tell waits, and goes unasked in the end",
+  async (context) => {
+    const { now, advance } = clock();
+    const { park, staff, sink, postfix } = await yard(context, { now });
+    const [id = ""] = await park([mail("x", "a@remote.test")]);
+    const { worker, client, checker, log } = await staff();
+    await client.refresh();
+    const known = client.messages.get(id)!;
+    const unknown = { kind: "unknown", transport: "", nexthop: "", destination: "" } as const;
+    (client.messages as Map<string, typeof known>).set(id, { ...known, hops: [unknown] });
+    await session(worker);
+    assert.equal(sink.mails.length, 0);
+    assert.match(log.lines.join("\n"), /does not say where this message goes/);
+    advance(16 * MINUTE);
+    await session(worker);
+    await sink.count(1);
+    assert.equal(checker.asked.length, 0);
+    assert.deepEqual(await postfix.settled(), []);
+  },
+);
