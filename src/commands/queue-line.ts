@@ -1,8 +1,9 @@
 /** The command line of `queue`: names, options, help. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { parseConfig, readConfig } from "../config/load.ts";
+import { getStaticTOMLValue, parseTOML } from "toml-eslint-parser";
+import { ConfigError, parseConfig, readConfig } from "../config/load.ts";
 import type { ConfigFile } from "../config/schema.ts";
 import type { QueueTask } from "./queue-task.ts";
 
@@ -15,6 +16,32 @@ queue, 77 no right to do it, 78 wrong configuration or no such Postfix instance`
 interface Common {
   readonly config?: string;
   readonly postfixConfig?: string;
+}
+
+/** Mail does not wait for a configuration to be put right. */
+async function failsafe(options: Common): Promise<void> {
+  try {
+    await work({ ...options, what: "failsafe" });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const problem of error.problems) process.stderr.write(`${problem}\n`);
+    const { flushAnyway } = await import("./queue.ts");
+    const { reported } = await import("./queue-install.ts");
+    const configDirectory = resolve(options.postfixConfig ?? namedDirectory(options.config));
+    process.exitCode = await reported(flushAnyway("the configuration is wrong", configDirectory));
+  }
+}
+
+/** The postfix.config_dir of a file in which something else is wrong. */
+function namedDirectory(file = DEFAULT_CONFIG): string {
+  const { postfix } = parseConfig("", "(defaults)");
+  try {
+    const values = getStaticTOMLValue(parseTOML(readFileSync(file, "utf8")));
+    const { config_dir } = (values.postfix ?? {}) as { config_dir?: unknown };
+    return typeof config_dir === "string" ? config_dir : postfix.config_dir;
+  } catch {
+    return postfix.config_dir;
+  }
 }
 
 interface Place {
@@ -115,7 +142,7 @@ export function addQueueCommands(postlua: Command): void {
       "after",
       "\nExit codes: 0 all is well, or nothing is parked here, 1 the queue was flushed, 78 wrong configuration",
     )
-    .action((options: Common) => work({ ...options, what: "failsafe" }));
+    .action(failsafe);
 
   change(queue.command("install"))
     .description(

@@ -30,12 +30,14 @@ export async function queueCommand(config: ConfigFile, options: QueueOptions): P
   const failsafe = options.what === "failsafe";
   try {
     const code = await work(config, options);
-    return failsafe && code > EX_FAILED ? await flushAnyway(`exit code ${code}`, options) : code;
+    return failsafe && code > EX_FAILED
+      ? await flushAnyway(`exit code ${code}`, options.configDirectory)
+      : code;
   } catch (error) {
     if (!(error instanceof PostfixError || error instanceof PrivilegeError)) throw error;
     process.stderr.write(`postlua: ${error.message}\n`);
     if (!failsafe || error instanceof PostfixError) return EX_CONFIG;
-    return flushAnyway(error.message, options);
+    return flushAnyway(error.message, options.configDirectory);
   }
 }
 
@@ -96,7 +98,7 @@ async function changed(configDirectory: string, { ended, settings }: Halves): Pr
 }
 
 /** The failsafe cannot tell how the worker is: mail goes. */
-async function flushAnyway(reason: string, { configDirectory }: QueueOptions): Promise<number> {
+export async function flushAnyway(reason: string, configDirectory: string): Promise<number> {
   const log = createLog({ level: "info", stream: process.stdout });
   const queue = await PostfixQueue.open({ configDirectory });
   if (queue.settings.deferTransports.length === 0) return EX_FAILED;

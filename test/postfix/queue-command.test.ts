@@ -282,6 +282,14 @@ postfixTest(
     assert.match(anyway.out, /the journal cannot be asked: there is no user nosuchuser/);
     await place.sink.waitFor(({ recipients }) => recipients[0] === "r2@remote.test");
 
+    place.configure("windwo = 1");
+    await place.park(1, 4);
+    const wrong = await place.run("failsafe");
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.err, /postlua\.toml:\d+: queue\.windwo: unknown key/);
+    assert.match(wrong.out, /Postfix sends everything.*the configuration is wrong/);
+    await place.sink.waitFor(({ recipients }) => recipients[0] === "r4@remote.test");
+
     place.configure("failsafe_after = 600");
     await place.park(1, 3);
     await place.postfix.postconf({ defer_transports: "" });
