@@ -228,3 +228,19 @@ postfixTest("a journal on a full disk stops nobody, and is written when there is
   journal.close();
   assert.equal(log.lines.filter((line) => line.includes("cannot be written")).length, 1);
 });
+
+postfixTest("Postfix's own looks at parked mail, each second, disturb nothing", async (context) => {
+  const { park, postfix, staff, sink } = await yard(context, {
+    settings: { window: 2 },
+    sink: { delayMs: 40 },
+    mainCf: { queue_run_delay: "1s", minimal_backoff_time: "1s", maximal_backoff_time: "2s" },
+  });
+  const count = 80;
+  await park(shuffled(count).map((n) => mail(`n${n}.`, `r${n}@remote.test`, n)));
+  const { worker, journal } = await staff();
+  await session(worker);
+  assert.equal(new Set(sink.subjects).size, count);
+  assert.equal(sink.mails.length, count);
+  assert.deepEqual(await postfix.settled(), []);
+  assert.deepEqual(journal.unfinished(), []);
+});
