@@ -2,7 +2,7 @@
  * The privileged half of the queue worker: reads queue files and has Postfix
  * release, expire and flush, on request of the half that runs scripts. It runs
  * no script, reads no file that the other half names, and takes no word from
- * it but queue IDs.
+ * it but queue IDs, and the words of a note (see note.ts).
  *
  * Whatever the other half sends, this one answers, refuses, or closes the
  * connection. Mail on hold is never touched, whoever asks.

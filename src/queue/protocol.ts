@@ -4,7 +4,7 @@
  * may touch the queue.
  *
  * The only names that go towards the privileged half are queue IDs, the only
- * numbers are limits. Lines towards it are short; a line that is too long or
+ * numbers are limits, the only text is a note: some printable ASCII. Lines towards it are short; a line that is too long or
  * no JSON ends the connection, a request that does not fit is refused.
  */
 import type { Duplex } from "node:stream";

@@ -164,6 +164,13 @@ postfixTest("requests that are none of the few are refused, one by one", async (
     { n: 1, op: "where", ids: `${id}\n` },
     { n: 1, op: "read", id: "DEADBEEF\0" },
     { n: 1, op: "deferLogs", ids: ["../main.cf"] },
+    { n: 1, op: "note", id, words: "two\nlines" },
+    { n: 1, op: "note", id, words: "x".repeat(501) },
+    { n: 1, op: "note", id, words: "" },
+    { n: 1, op: "note", id: "../8ABCDEF0", words: "x" },
+    { n: 1, op: "left", id: "ALL" },
+    { n: 1, op: "changes", waitMs: 1e9 },
+    { n: 1, op: "scan", fresh: false, only: ["../../etc/passwd"] },
     { n: 1, op: "scan", fresh: "yes" },
     { n: 1, op: "scan", fresh: false, __proto__: { ids: 1 }, directory: "/etc" },
   ];
