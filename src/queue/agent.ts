@@ -203,7 +203,7 @@ export class QueueAgent {
   async #note(id: string, words: string): Promise<boolean> {
     const found = this.#scanner.read(id);
     if (found?.queue !== "deferred") return false;
-    this.#log.info("queue agent: note", { queueId: id, words });
+    this.#log.info("queue agent: note", { queue: id, words });
     await writeNote(this.#queue.queueDirectory, found.file, words, SERVICE_TIMEOUT_MS);
     return true;
   }

@@ -39,21 +39,21 @@ export class FollowUp {
     const { id } = item;
     if (place.queue === "gone") {
       journal.forget([id]);
-      log.info("queue: left", { queueId: id });
+      log.info("queue: left", { queue: id });
       return "up";
     }
     const message = (await queue.read(id)) ?? queue.messages.get(id);
     if (message === undefined) return undefined;
     if (place.queue === "hold") {
       journal.change(message, { stage: "" });
-      log.info("queue: held by hand", { queueId: id });
+      log.info("queue: held by hand", { queue: id });
       return undefined;
     }
     const deferLog = (await queue.deferLogs([id])).get(id);
     const failure = failureIn(deferLog, journal.get(message)?.logMs ?? 0);
     if (failure === undefined) {
       journal.change(message, { stage: "" });
-      log.info("queue: not tried", { queueId: id, release: result });
+      log.info("queue: not tried", { queue: id, release: result });
       return "untried";
     }
     this.failed(message, failure, item.last);
@@ -77,7 +77,7 @@ export class FollowUp {
       lastReason: failure.reason,
     });
     const what = last ? "queue: last try failed" : "queue: deferred";
-    const fields = { queueId: message.id, retries: retries + 1, reason: failure.reason };
+    const fields = { queue: message.id, retries: retries + 1, reason: failure.reason };
     log.info(what, last ? fields : { ...fields, next: new Date(next).toISOString() });
   }
 
@@ -119,7 +119,7 @@ export class FollowUp {
       const { queue, journal, log, now } = this.#parts;
       if (!(await queue.note(message.id, noteText(words)))) return;
       journal.change(message, { stage: "expire", stageMs: now() });
-      log.warn("queue: skipped until its end, bounced", { queueId: message.id, reason: words });
+      log.warn("queue: skipped until its end, bounced", { queue: message.id, reason: words });
       await this.#expire(message);
     });
   }
@@ -136,8 +136,8 @@ export class FollowUp {
     const place = await queue.left(id);
     if (place.queue === "gone") {
       journal.forget([id]);
-      log.info("queue: bounced", { queueId: id });
-    } else log.warn("queue: expired and still there; tried again later", { queueId: id, queue: place.queue });
+      log.info("queue: bounced", { queue: id });
+    } else log.warn("queue: expired and still there; tried again later", { queue: id, place: place.queue });
   }
 
   #next(work: () => Promise<void>): Promise<void> {

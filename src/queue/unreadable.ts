@@ -14,13 +14,13 @@ export function seeToUnreadable(queue: QueueClient, log: Log, waitMs: number, no
     const result = await refresh(...options);
     for (const { id, queue: where, problem } of result.unreadable) {
       if (where === "hold") continue;
-      if (!since.has(id)) log.error("queue: a file cannot be read", { queueId: id, problem });
+      if (!since.has(id)) log.error("queue: a file cannot be read", { queue: id, problem });
       const first = since.get(id) ?? now();
       since.set(id, first);
       if (where !== "deferred" || now() - first < waitMs) continue;
       const outcome = await queue.release(id, { waitMs: 1_000 });
       since.set(id, now());
-      log.warn("queue: released unread", { queueId: id, outcome });
+      log.warn("queue: released unread", { queue: id, outcome });
     }
     // A look at some messages alone says nothing of the others.
     if (options[0] === undefined || !Object.hasOwn(options[0], "only")) {

@@ -310,7 +310,7 @@ export class QueueWorker {
     const since = this.#unknown.get(id);
     if (since === undefined) {
       this.#unknown.set(id, now);
-      log.warn("queue: Postfix does not say where this message goes; it waits", { queueId: id });
+      log.warn("queue: Postfix does not say where this message goes; it waits", { queue: id });
     }
     return since !== undefined && now - since >= settings.unknownMs;
   }
@@ -364,7 +364,7 @@ export class QueueWorker {
       (entry?.priority ?? UNCHANGED.priority) === priority &&
       (entry?.reason ?? "") === reason;
     if (same) return entry;
-    const fields = { queueId: message.id, priority, reason };
+    const fields = { queue: message.id, priority, reason };
     log.info(skipped ? "queue: skipped" : "queue: to be sent", fields);
     const skippedSinceMs = !skipped ? 0 : entry?.skippedSinceMs || now;
     return journal.remember(message, { skipped, priority, reason, skippedSinceMs });
@@ -427,7 +427,7 @@ export class QueueWorker {
   #notBounced(message: QueuedMessage, error: Error): void {
     if (this.#cut) return;
     const { journal, log } = this.#parts;
-    log.error("queue: cannot be bounced", { queueId: message.id, reason: error.message });
+    log.error("queue: cannot be bounced", { queue: message.id, reason: error.message });
     journal.change(message, { stage: "" });
     this.#waits(message);
   }

@@ -185,7 +185,7 @@ postfixTest("a damaged queue file is named, and left to Postfix; the others go",
   assert.equal(code, 0, out);
   assert.match(
     out,
-    new RegExp(`"event":"queue: a file cannot be read","queueId":"${damaged}","problem":".*byte`),
+    new RegExp(`"event":"queue: a file cannot be read","queue":"${damaged}","problem":".*byte`),
   );
   assert.deepEqual(place.arrived, ["2"]);
   await place.postfix.waitFor(/saving corrupt file/);
