@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { TestContext } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { session } from "../../src/queue/session.ts";
 import { type Mail, send } from "../queue/harness.ts";
@@ -53,11 +54,14 @@ function assertOnce(sink: QuickSink, count: number): void {
   assert.deepEqual(bounced.sort(), names((n) => n % 10 === 0).sort());
 }
 
-function start(place: Yard): ChildProcess {
+/** A worker of its own process, which does not outlive a test that fails. */
+function start(context: TestContext, place: Yard): ChildProcess {
   const program = join(import.meta.dirname, "../queue/worker-process.ts");
-  return spawn(process.execPath, [program, place.postfix.configDirectory, place.journalPath], {
+  const child = spawn(process.execPath, [program, place.postfix.configDirectory, place.journalPath], {
     stdio: ["ignore", "pipe", "inherit"],
   });
+  context.after(() => child.kill("SIGKILL"));
+  return child;
 }
 
 async function ready(child: ChildProcess): Promise<void> {
@@ -82,7 +86,7 @@ postfixTest(
     await place.park(mails.slice(0, MESSAGES / 2));
     const rest = mails.slice(MESSAGES / 2);
     for (let round = 0; round < ROUNDS; round++) {
-      const child = start(place);
+      const child = start(context, place);
       const ended = once(child, "exit");
       await ready(child);
       const some = rest.splice(0, Math.ceil(rest.length / (ROUNDS - round)));
@@ -92,7 +96,7 @@ postfixTest(
       await ended;
     }
     context.diagnostic(`${sink.mails.length} had come when the last one was killed`);
-    const child = start(place);
+    const child = start(context, place);
     const ended = once(child, "exit");
     await ready(child);
     await sink.until(() => sink.mails.length >= MESSAGES, "end", 120_000);
@@ -126,7 +130,7 @@ postfixTest("Postfix stopped, started and reloaded meanwhile: everything goes, o
   });
   const { postfix, sink } = place;
   await place.park(load(60));
-  const child = start(place);
+  const child = start(context, place);
   const ended = once(child, "exit");
   await ready(child);
   await sink.count(10);
@@ -190,7 +194,7 @@ postfixTest("without the worker, postqueue -f delivers all that it left", async 
   const place = await yard(context, { sink: { refuse, delayMs: 20 } });
   const { postfix, sink } = place;
   await place.park(load(40).filter(({ to }) => to[0]?.startsWith("<free")));
-  const child = start(place);
+  const child = start(context, place);
   const ended = once(child, "exit");
   await sink.count(3);
   child.kill("SIGKILL");
