@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { rmSync, writeFileSync } from "node:fs";
 import { SmtpClient } from "../../postfix/smtp-client.ts";
+import { settingsPath } from "../../src/config/database.ts";
 import { openStore } from "../../src/directory/open.ts";
 import { storeConfig } from "../directory/backends.ts";
 import { postfixTest, Served } from "./harness.ts";
@@ -59,8 +60,10 @@ postfixTest("a service whose store is broken serves mail; a script that needs it
       if recipient == "ask@example.test" then VPOP3.GetSetting("Limit") end
     end`;
   await using served = await Served.start({ scripts: { "SMTPSVR.LUA": script } });
-  for (const journal of ["-journal", "-wal", "-shm"]) rmSync(served.postlua.store + journal, { force: true });
-  writeFileSync(served.postlua.store, "This is no database. ".repeat(1_000));
+  for (const file of [served.postlua.store, settingsPath(served.postlua.store)]) {
+    for (const journal of ["-journal", "-wal", "-shm"]) rmSync(file + journal, { force: true });
+    writeFileSync(file, "This is no database. ".repeat(1_000));
+  }
   const [other, ask, again] = await answers(served.postfix.port, [
     "joe@example.test",
     "ask@example.test",
