@@ -9,7 +9,7 @@ import { postfixTest } from "../postfix/harness.ts";
 import { Field, LONG, SCRIPT, signal } from "./field.ts";
 import { timesOfOthers } from "./ledger.ts";
 
-const ROUNDS = LONG ? 10 : 2;
+const ROUNDS = LONG ? 10 : 1;
 /** Far above what is seen on a quiet machine (the table): a session that waits for the hurt worker takes longer. */
 const GROSS_MS = 900;
 
