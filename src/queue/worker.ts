@@ -379,7 +379,7 @@ export class QueueWorker {
       stageMs: this.#now(),
     });
     log.info("queue: released", {
-      queueId: item.id,
+      queue: item.id,
       priority: item.rank.priority,
       retries,
       destination: item.destinations.join(" "),

@@ -80,10 +80,7 @@ postfixTest("ForceRetry tries now, SkipSend never; answers and reasons are logge
   await session(worker);
   assert.equal(tries.get("busy@remote.test"), 3);
   assert.equal(tries.get("free@remote.test"), undefined);
-  assert.match(
-    log.lines.join("\n"),
-    new RegExp(`queue: skipped queueId=${kept} priority=50 reason=too large`),
-  );
+  assert.match(log.lines.join("\n"), new RegExp(`queue: skipped queue=${kept} priority=50 reason=too large`));
   assert.match(log.lines.join("\n"), /queue: to be sent .*reason=hurry/);
   // Without the worker, everything goes.
   await postfix.flush();
