@@ -14,16 +14,16 @@ seen_by_others() {
     setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$root/package.json" -a -x "$root/node_modules/.bin/node"
 }
 
-# Files that only compute may run side by side; those that start servers and processes would wait for each other.
-pure='config|lua|lua50|message|policy|routing|scripts|smtp|socketmap'
+# These may run two at a time; tests that load the whole machine, or wait for what others would slow down, may not.
+beside='commands|config|directory|lua|lua50|message|milter|policy|queue|routing|scripts|smtp|socketmap'
 
 run() {
   files=$(find test -name '*.test.ts' | sort)
   status=0
   # shellcheck disable=SC2046
-  node --test --test-concurrency=2 "$@" $(echo "$files" | grep -E "^test/($pure)/") || status=$?
+  node --test --test-concurrency=2 "$@" $(echo "$files" | grep -E "^test/($beside)/") || status=$?
   # shellcheck disable=SC2046
-  node --test --test-concurrency=1 "$@" $(echo "$files" | grep -Ev "^test/($pure)/") || status=$?
+  node --test --test-concurrency=1 "$@" $(echo "$files" | grep -Ev "^test/($beside)/") || status=$?
   return "$status"
 }
 
