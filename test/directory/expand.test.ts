@@ -68,14 +68,18 @@ const failure = async (promise: Promise<unknown>): Promise<string> => {
   return "no error";
 };
 
+/** What comes from a file that was changed just now is not kept for long. */
+async function settled({ postfix }: Awaited<ReturnType<typeof place>>): Promise<void> {
+  const files = ["virtual.db", "main.cf"].map((name) => join(postfix.places.config, name));
+  while (!isSettled(stampOf(files).newest)) await delay(5);
+}
+
 postfixTest("one process for each level of aliases, none when the answers are there", async () => {
   const chain = Array.from({ length: 20 }, (_, n) => `a${n}@x.test b${n}@x.test, a${n + 1}@x.test\n`).join(
     "",
   );
   await using here = await place(async ({ hash }) => ({ virtual_alias_maps: await hash("virtual", chain) }));
-  // What comes from a file that was changed just now is not kept for long.
-  const files = ["virtual.db", "main.cf"].map((name) => join(here.postfix.places.config, name));
-  while (!isSettled(stampOf(files).newest)) await delay(5);
+  await settled(here);
   assert.equal((await here.expander.expand("a0@x.test")).length, 21);
   const cold = here.expander.processes;
   assert.ok(cold <= 22, `${cold} processes for 20 levels`);
@@ -88,6 +92,7 @@ postfixTest("many expansions at once share their processes", async () => {
   await using here = await place(async ({ hash }) => ({
     virtual_alias_maps: await hash("virtual", "@x.test y@y.test\n"),
   }));
+  await settled(here);
   await here.to("first@x.test");
   const before = here.expander.processes;
   const many = await Promise.all(Array.from({ length: 500 }, (_, n) => here.to(`u${n}@x.test`)));
