@@ -4,6 +4,8 @@
  * XFORWARD, XVERP, AUTH mechanisms) is not listed.
  */
 
+import { words } from "./postconf.ts";
+
 export interface EhloFacts {
   /** Lines of the answer without the code, in Postfix's order: "PIPELINING", "SIZE 10240000". */
   readonly capabilities: readonly string[];
@@ -31,10 +33,7 @@ export function ehloFacts(values: ReadonlyMap<string, string>): EhloFacts {
   const level = value("smtpd_tls_security_level");
   const tls = level === "" ? yes("smtpd_use_tls") || yes("smtpd_enforce_tls") : level !== "none";
   const limit = Number(value("message_size_limit")) || 0;
-  const discarded = value("smtpd_discard_ehlo_keywords")
-    .toLowerCase()
-    .split(/[\s,]+/)
-    .filter((word) => word !== "");
+  const discarded = words(value("smtpd_discard_ehlo_keywords").toLowerCase());
   const offered: readonly (readonly [line: string, offered: boolean])[] = [
     ["PIPELINING", true],
     [limit > 0 ? `SIZE ${limit}` : "SIZE", true],

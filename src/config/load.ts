@@ -11,6 +11,7 @@ import { type AST, getStaticTOMLValue, ParseError, parseTOML } from "toml-eslint
 import type { z } from "zod";
 import { EHLO_PARAMETERS, type EhloFacts, ehloFacts } from "./ehlo.ts";
 import { networkProblem } from "./networks.ts";
+import { parameterValues, transportName, words } from "./postconf.ts";
 import { CONFIG, type ConfigFile } from "./schema.ts";
 
 /** A configuration error; `problems` are complete lines "FILE:LINE: key: what is wrong". */
@@ -193,16 +194,15 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
   ];
   try {
     const { stdout } = await promisify(execFile)("postconf", ["-c", configDir, "-x", ...names]);
-    const values = new Map(stdout.split("\n").map((line) => split(line)));
+    const values = parameterValues(stdout);
     return {
       messageSizeLimit: Number(values.get("message_size_limit")) || 0,
       // Postfix allows files and tables here; only what is an address can be taken over.
-      myNetworks: (values.get("mynetworks") ?? "")
-        .replace(/[[\]]/g, "")
-        .split(/[\s,]+/)
-        .filter((range) => range !== "" && networkProblem(range) === undefined),
+      myNetworks: words(values.get("mynetworks")?.replace(/[[\]]/g, "")).filter(
+        (range) => networkProblem(range) === undefined,
+      ),
       defaultTransport: transportName(values.get("default_transport") || NO_FACTS.defaultTransport),
-      ownTransports: [...OWN_TRANSPORTS.map((name) => transportName(values.get(name) ?? "")), "error"],
+      ownTransports: [...OWN_TRANSPORTS.map((name) => transportName(values.get(name))), "error"],
       showsNotices:
         (values.get("non_smtpd_milters") ?? "") !== "" &&
         /\bbounce\b/.test(values.get("internal_mail_filter_classes") ?? ""),
@@ -217,24 +217,19 @@ async function askPostfix(configDir: string): Promise<PostfixFacts> {
   }
 }
 
-/** Without the next hop. */
-function transportName(value: string): string {
-  return value.split(":")[0] ?? "";
-}
-
 /** What stands in tables and files is not looked up. */
 function domainsOf(
   values: ReadonlyMap<string, string>,
 ): Pick<PostfixFacts, "ownDomains" | "ownDomainsComplete"> {
-  const parents = (values.get("parent_domain_matches_subdomains") ?? "").split(/[\s,]+/);
+  const parents = words(values.get("parent_domain_matches_subdomains"));
   const listed: string[] = [];
   let ownDomainsComplete = true;
   for (const name of DOMAIN_LISTS) {
-    for (const entry of (values.get(name) ?? "").toLowerCase().split(/[\s,]+/)) {
+    for (const entry of words(values.get(name)?.toLowerCase())) {
       if (/^\.?[\w-][\w.-]*$/.test(entry)) {
         listed.push(entry);
         if (parents.includes(name) && !entry.startsWith(".")) listed.push(`.${entry}`);
-      } else if (entry !== "" && !/^\[.*\]$/.test(entry)) {
+      } else if (!/^\[.*\]$/.test(entry)) {
         ownDomainsComplete = false;
       }
     }
@@ -247,9 +242,4 @@ function assumed(configDir: string, reason: string): PostfixFacts {
     ...NO_FACTS,
     problem: `Postfix at ${configDir} could not be asked (${reason}); its defaults are assumed`,
   };
-}
-
-function split(line: string): [string, string] {
-  const at = line.indexOf("=");
-  return [line.slice(0, at).trim(), line.slice(at + 1).trim()];
 }

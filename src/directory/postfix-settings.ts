@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { parameterValues } from "../config/postconf.ts";
 import type { ExtensionRules, RewriteRules } from "./address.ts";
 import { ExpansionError } from "./expander.ts";
 import { isSettled, stampOf } from "./lookup.ts";
@@ -132,17 +133,12 @@ export class SettingsReader {
 }
 
 function parse(parameters: string, services: string): PostfixSettings {
-  const values = new Map<string, string>();
-  for (const line of parameters.split("\n")) {
-    const at = line.indexOf("=");
-    if (at > 0) values.set(line.slice(0, at).trim(), line.slice(at + 1).trim());
-  }
   const programs = new Map<string, string>();
   for (const line of services.split("\n")) {
     const [name, type, , , , , , command] = line.split(/\s+/);
     if (name !== undefined && type === "unix" && command !== undefined) programs.set(name, command);
   }
-  return settings(values, programs);
+  return settings(parameterValues(parameters), programs);
 }
 
 async function postconf(configDir: string, args: readonly string[]): Promise<string> {

@@ -7,6 +7,7 @@
  * reject_unverified_recipient and its like use the same transports and would
  * be parked, too, so they get clones of their own.
  */
+import { transportName, words } from "../config/postconf.ts";
 
 /** What the plan is made from: values as main.cf has them, $names not expanded; undefined where it has none. */
 export interface PostfixState {
@@ -64,8 +65,8 @@ export function installPlan(state: PostfixState, wanted: readonly string[] = [])
     .map(([name]) => name.slice(0, -"/unix".length))
     .filter((name) => !name.startsWith(CLONE));
   const usual = [
-    transportOf(effective.get("default_transport")),
-    transportOf(effective.get("relay_transport")),
+    transportName(effective.get("default_transport")),
+    transportName(effective.get("relay_transport")),
     "smtp",
     "relay",
   ];
@@ -86,7 +87,7 @@ export function installPlan(state: PostfixState, wanted: readonly string[] = [])
   const clones = new Map<string, Change>();
   for (const [name, original] of Object.entries(PROBES)) {
     const value = effective.get(name) || effective.get(original) || "";
-    const transport = transportOf(value);
+    const transport = transportName(value);
     if (!transports.includes(transport)) continue;
     const service = `${CLONE}${transport}/unix`;
     const fields = services.get(`${transport}/unix`);
@@ -129,7 +130,7 @@ function notes(
       "address probes to domains that transport_maps sends by a parked transport are parked, too; where addresses are verified, give address_verify_transport_maps tables of its own",
     );
   }
-  const filter = transportOf(effective.get("content_filter"));
+  const filter = transportName(effective.get("content_filter"));
   if (filter !== "" && transports.includes(filter)) {
     notes.push(
       `content_filter uses ${filter}, which is parked: mail waits before it is filtered, and again after`,
@@ -143,15 +144,6 @@ const COMMAND = 5;
 
 function fieldOf(fields: string, n: number): string {
   return fields.split(/\s+/)[n] ?? "";
-}
-
-/** "smtp:[host]" names the transport smtp. */
-function transportOf(value: string | undefined): string {
-  return value?.split(":")[0]?.trim() ?? "";
-}
-
-export function words(value: string | undefined): string[] {
-  return (value ?? "").split(/[\s,]+/).filter((word) => word !== "");
 }
 
 function refused(problem: string): Plan {

@@ -23,7 +23,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { PLAN_PARAMETERS, type Plan, type PostfixState, words } from "./install-plan.ts";
+import { parameterValues, words } from "../config/postconf.ts";
+import { PLAN_PARAMETERS, type Plan, type PostfixState } from "./install-plan.ts";
 import { PostfixError } from "./postfix.ts";
 
 const RECORD_FILE = "postlua-queue.json";
@@ -80,8 +81,8 @@ export async function readState(configDirectory: string): Promise<PostfixState> 
     postconf("-M"),
   ]);
   return {
-    explicit: parameters(explicit),
-    effective: parameters(effective),
+    explicit: parameterValues(explicit),
+    effective: parameterValues(effective),
     services: new Map(
       services
         .split("\n")
@@ -231,15 +232,6 @@ function replaceFile(path: string, text: string): void {
   chmodSync(next, mode & 0o7777);
   renameSync(next, path);
   settle(path);
-}
-
-function parameters(output: string): Map<string, string> {
-  const values = new Map<string, string>();
-  for (const line of output.split("\n")) {
-    const at = line.indexOf("=");
-    if (at > 0) values.set(line.slice(0, at).trim(), line.slice(at + 1).trim());
-  }
-  return values;
 }
 
 function run(program: string, configDirectory: string, args: readonly string[]): Promise<string> {

@@ -9,6 +9,7 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
+import { parameterValues, transportName, words } from "../config/postconf.ts";
 import { ServiceConnection, ServiceError } from "./attributes.ts";
 import { isQueueId } from "./queue-id.ts";
 
@@ -191,12 +192,9 @@ export async function readSettings(options: PostfixOptions): Promise<QueueSettin
   const postconf = postconfProgram();
   const ask = (args: readonly string[]) => run(postconf, ["-c", configDirectory, ...args], timeoutMs);
   const [main, limits, master] = await Promise.all([ask(["-x", ...NAMES]), ask(["-nx"]), ask(["-M"])]);
-  const values = parameters(main);
+  const values = parameterValues(main);
   const text = (name: (typeof NAMES)[number]) => values.get(name) ?? "";
-  const list = (name: (typeof NAMES)[number]) =>
-    text(name)
-      .split(/[\s,]+/)
-      .filter((word) => word !== "");
+  const list = (name: (typeof NAMES)[number]) => words(text(name));
   const number = (name: (typeof NAMES)[number]) => wholeNumber(name, text(name));
   const seconds = (name: (typeof NAMES)[number], unit: TimeUnit) => timeValue(name, text(name), unit);
   return {
@@ -212,7 +210,7 @@ export async function readSettings(options: PostfixOptions): Promise<QueueSettin
     queueRunDelay: seconds("queue_run_delay", "s"),
     delayWarningTime: seconds("delay_warning_time", "h"),
     destinationConcurrencyLimit: number("default_destination_concurrency_limit"),
-    transportConcurrencyLimits: concurrencyLimits(parameters(limits)),
+    transportConcurrencyLimits: concurrencyLimits(parameterValues(limits)),
     activeLimit: number("qmgr_message_active_limit"),
     deferTransports: list("defer_transports"),
     defaultTransport: transportName(text("default_transport")),
@@ -238,15 +236,6 @@ function postconfProgram(): string {
   if (found === undefined)
     throw new PostfixError("Postfix is not installed: there is no postconf in /usr/sbin or PATH");
   return found;
-}
-
-function parameters(output: string): Map<string, string> {
-  const values = new Map<string, string>();
-  for (const line of output.split("\n")) {
-    const at = line.indexOf("=");
-    if (at > 0) values.set(line.slice(0, at).trim(), line.slice(at + 1).trim());
-  }
-  return values;
 }
 
 function concurrencyLimits(values: ReadonlyMap<string, string>): Record<string, number> {
@@ -281,11 +270,6 @@ export function timeValue(name: string, text: string, unit: TimeUnit): number {
 function wholeNumber(name: string, text: string): number {
   if (!/^\d+$/.test(text)) throw new PostfixError(`${name} = ${text}: not a whole number`);
   return Number(text);
-}
-
-/** "smtp:[host]" names the transport smtp. */
-function transportName(text: string): string {
-  return text.split(":")[0] ?? "";
 }
 
 /** Names of services whose program is smtp(8); lines are "name type private unpriv chroot wakeup maxproc command args". */
