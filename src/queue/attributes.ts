@@ -118,3 +118,22 @@ export class ServiceConnection {
     this.#socket.destroy();
   }
 }
+
+/** One request on a connection of its own, to a service that answers with a status. @throws ServiceError unless it is 0 */
+export async function askStatus(
+  socket: string,
+  timeoutMs: number,
+  request: Readonly<Record<string, string>>,
+): Promise<void> {
+  const connection = new ServiceConnection(socket, timeoutMs);
+  try {
+    connection.send(request);
+    let answer = await connection.receive();
+    // The server says which protocol it speaks, since Postfix 3.5.
+    if (answer.has("protocol")) answer = await connection.receive();
+    const status = answer.get("status");
+    if (status !== "0") throw new ServiceError(`${socket}: status ${status}`);
+  } finally {
+    connection.close();
+  }
+}

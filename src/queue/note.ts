@@ -8,7 +8,7 @@
  */
 import { unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { ServiceConnection, ServiceError } from "./attributes.ts";
+import { askStatus } from "./attributes.ts";
 import type { QueueFile } from "./queue-file.ts";
 import { placesInQueue } from "./queue-id.ts";
 
@@ -28,7 +28,7 @@ export async function writeNote(
   removeLog(queueDirectory, file.id);
   for (const recipient of file.recipients) {
     if (recipient.state !== "todo") continue;
-    await request(join(queueDirectory, "private", "defer"), timeoutMs, {
+    await askStatus(join(queueDirectory, "private", "defer"), timeoutMs, {
       nrequest: APPEND,
       flags: "0",
       queue_id: file.id,
@@ -50,24 +50,6 @@ export async function writeNote(
 
 /** Of a note: a delay by policy (RFC 3463). */
 export const NOTE_STATUS = "4.7.0";
-
-async function request(
-  socket: string,
-  timeoutMs: number,
-  list: Readonly<Record<string, string>>,
-): Promise<void> {
-  const connection = new ServiceConnection(socket, timeoutMs);
-  try {
-    connection.send(list);
-    let answer = await connection.receive();
-    // The server says which protocol it speaks, since Postfix 3.5.
-    if (answer.has("protocol")) answer = await connection.receive();
-    const status = answer.get("status");
-    if (status !== "0") throw new ServiceError(`${socket}: status ${status}`);
-  } finally {
-    connection.close();
-  }
-}
 
 function removeLog(queueDirectory: string, id: string): void {
   for (const place of placesInQueue(id)) {

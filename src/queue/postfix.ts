@@ -10,7 +10,7 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { parameterValues, transportName, words } from "../config/postconf.ts";
-import { ServiceConnection, ServiceError } from "./attributes.ts";
+import { askStatus, ServiceError } from "./attributes.ts";
 import { isQueueId } from "./queue-id.ts";
 
 /** A program of Postfix failed or could not be run. */
@@ -121,7 +121,7 @@ export class PostfixQueue {
     check([id]);
     const socket = join(this.settings.queueDirectory, "public", "flush");
     try {
-      await this.#releaseBySocket(socket, id);
+      await askStatus(socket, this.#timeoutMs, { request: "send_file", queue_id: id });
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error;
       await this.releaseByCommand(id);
@@ -148,20 +148,6 @@ export class PostfixQueue {
   /** Tries to deliver everything that is deferred (`postqueue -f`), defer_transports or not. @throws PostfixError */
   async flush(): Promise<void> {
     await this.#run("postqueue", ["-f"]);
-  }
-
-  async #releaseBySocket(socket: string, id: string): Promise<void> {
-    const connection = new ServiceConnection(socket, this.#timeoutMs);
-    try {
-      connection.send({ request: "send_file", queue_id: id });
-      let answer = await connection.receive();
-      // The server says which protocol it speaks, since Postfix 3.5.
-      if (answer.has("protocol")) answer = await connection.receive();
-      const status = answer.get("status");
-      if (status !== "0") throw new ServiceError(`${socket}: status ${status}`);
-    } finally {
-      connection.close();
-    }
   }
 
   #run(program: string, args: readonly string[], input = ""): Promise<string> {

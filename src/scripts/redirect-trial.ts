@@ -11,7 +11,7 @@ import type { LuaEnvironment } from "../lua/environment.ts";
 import type { LuaScript } from "../lua/script.ts";
 import { LuaHeaderMap } from "../lua/values.ts";
 import { USER_REDIRECT_FILE } from "./callbacks.ts";
-import { factGlobals, globalsOf } from "./redirect-values.ts";
+import { enteringValues, factGlobals, globalsOf } from "./redirect-values.ts";
 
 /** Below the scripts directory: a directory for each user who has a script. */
 export const USERS_DIRECTORY = "users";
@@ -37,18 +37,8 @@ export function openRedirect(
   const limits = user === "" ? {} : { safetyKey: randomUUID() };
   const context = user === "" ? {} : { onlyUser: user };
   const env = engine.open(script, { context, budget, print: () => {}, ...limits });
-  const none = { target: "", threshold: 0, copy: false };
   const globals = {
-    ...globalsOf({
-      shouldForward: true,
-      assistants: "",
-      redirectToAssistant: false,
-      sendToNormalRecipient: true,
-      forwards: "",
-      useForwards: false,
-      bigRedirect: { ...none, bigger: true },
-      smallRedirect: { ...none, bigger: false },
-    }),
+    ...globalsOf(enteringValues(new Map(), new Map(), undefined).values),
     ...factGlobals({
       user: encodeText(user),
       messageSize: 0,
