@@ -9,17 +9,13 @@ import { Journal } from "../queue/journal.ts";
 import { type Holder, isLock, type Lock, takeLock, waitForLock } from "../queue/lock.ts";
 import type { LuaCheckers } from "../queue/lua-checker.ts";
 import type { QueueSettings } from "../queue/postfix.ts";
-import { type RunParts, run, session } from "../queue/session.ts";
-import { signOnlyWhileWell } from "../queue/signs-of-life.ts";
-import { seeToUnreadable } from "../queue/unreadable.ts";
+import { run, session } from "../queue/session.ts";
+import { signOfLife } from "../queue/signs-of-life.ts";
 import { QueueWorker } from "../queue/worker.ts";
 import { EX_CONFIG, EX_TEMPFAIL } from "./queue-codes.ts";
 import { why } from "./queue-failsafe.ts";
 import { openScripts, workerSettings } from "./queue-scripts.ts";
 import type { QueueTask } from "./queue-task.ts";
-
-/** Long enough for whatever else made a file unreadable for a moment. */
-const UNREADABLE_MS = 15 * 60_000;
 
 /** @returns exit code: 0 done, or stopped in order; 75 another worker has the queue */
 export async function queueWork(
@@ -66,7 +62,6 @@ export async function queueWork(
       if (!over) log.error(event, fields);
     },
   };
-  seeToUnreadable(queue, workerLog, task.what === "once" ? 0 : UNREADABLE_MS);
   const journal = new Journal({ path: files.journal, log });
   const checker = new RenewedChecker(scripts.checkers);
   try {
@@ -74,21 +69,27 @@ export async function queueWork(
       queue,
       checker,
       journal,
-      settings: workerSettings(config),
+      settings: { ...workerSettings(config), ...(task.what === "once" && { unreadableMs: 0 }) },
       log: workerLog,
     });
-    signOnlyWhileWell(journal, queue, () => worker.trouble !== undefined);
     if (task.what === "once") {
       const pass = await session(worker, { signal: stop.signal });
       if (task.json) process.stdout.write(`${JSON.stringify(pass)}\n`);
       else log.info("queue: session", { ...pass });
       // Only now: a session that fails, or is broken off, is none for the failsafe.
-      if (!stop.signal.aborted) journal.alive(0);
+      if (!stop.signal.aborted) signOfLife(journal, worker, 0);
     } else {
       const { schedule, on_change: onChange } = config.queue;
       log.info("queue: worker started", { schedule, onChange, queue: settings.queueDirectory });
-      const parts = { worker, journal, log, signal: stop.signal };
-      await run(Object.assign(times(config, checker), parts));
+      await run({
+        worker,
+        journal,
+        log,
+        signal: stop.signal,
+        schedule: (after) => nextRun(schedule, after),
+        onChange,
+        begins: () => checker.renew(),
+      });
       if (!worker.isCut) log.info("queue: worker stopped");
     }
     if (worker.isCut) throw new AgentError("the privileged half is gone");
@@ -100,21 +101,6 @@ export async function queueWork(
     await scripts.close();
     got.release();
   }
-}
-
-/** When sessions are. Either is asked for at the beginning of each, where scripts begin anew. */
-function times({ queue }: Config, checker: RenewedChecker): Pick<RunParts, "schedule" | "recheckMs"> {
-  const next = (after: Date) => {
-    checker.renew();
-    return nextRun(queue.schedule, after);
-  };
-  if (!queue.on_change) return { schedule: next };
-  return {
-    get recheckMs() {
-      const now = new Date();
-      return (next(now)?.getTime() ?? now.getTime()) - now.getTime();
-    },
-  };
 }
 
 /** The worker that has the queue may hang. */

@@ -10,6 +10,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "../log.ts";
 import { AgentError } from "./client.ts";
 import type { Journal } from "./journal.ts";
+import { signOfLife } from "./signs-of-life.ts";
 import type { Pass, PassOptions, QueueWorker } from "./worker.ts";
 
 export interface SessionOptions {
@@ -24,10 +25,14 @@ export interface RunParts {
   readonly log: Log;
   readonly signal: AbortSignal;
   readonly now?: () => number;
-  /** Start of the first session after a time; undefined: mail goes as it comes. */
+  /** Start of the first session after a time. */
   readonly schedule?: (after: Date) => Date | undefined;
-  /** Without a schedule, CheckFile is asked anew about everything after this long; default 5 minutes. */
+  /** Mail goes as it comes, and a session is only when CheckFile is asked anew about everything; default: without a schedule. */
+  readonly onChange?: boolean;
+  /** Time between sessions without a schedule; default 5 minutes. */
   readonly recheckMs?: number;
+  /** A session begins. */
+  readonly begins?: () => void;
 }
 
 const LONGEST_MS = 600_000;
@@ -78,24 +83,25 @@ export async function session(worker: QueueWorker, options: SessionOptions = {})
  */
 export async function run(parts: RunParts): Promise<void> {
   const { worker, signal, schedule, journal } = parts;
-  const now = parts.now ?? Date.now;
+  const { onChange = schedule === undefined, now = Date.now } = parts;
   const looker = new Looker(worker, signal);
-  let fullAt = schedule === undefined ? now() : plannedAfter(parts, now());
+  let fullAt = onChange ? now() : nextSession(parts, now());
   let aliveAt = 0;
   while (!signal.aborted) {
     const full = now() >= fullAt;
     if (full) {
-      fullAt = schedule === undefined ? now() + (parts.recheckMs ?? RECHECK_MS) : plannedAfter(parts, now());
+      parts.begins?.();
+      fullAt = nextSession(parts, now());
     }
     if (full || now() >= aliveAt) {
-      journal.alive(fullAt);
+      signOfLife(journal, worker, fullAt);
       aliveAt = now() + ALIVE_EVERY_MS;
     }
     let pauseMs = Math.min(fullAt, aliveAt, worker.nextDue()) - now();
     try {
-      if (full && schedule !== undefined) await session(worker, { signal });
+      if (full && !onChange) await session(worker, { signal });
       else if (full) await looker.scan("all");
-      else if (schedule !== undefined) await looker.scan("ends");
+      else if (!onChange) await looker.scan("ends");
       else await looker.news();
       if (worker.trouble !== undefined) pauseMs = TROUBLE_MS;
     } catch (error) {
@@ -103,7 +109,7 @@ export async function run(parts: RunParts): Promise<void> {
       parts.log.error("queue: looked at in vain", { reason: error.message });
       pauseMs = TROUBLE_MS;
     }
-    if (schedule === undefined && worker.trouble === undefined) await looker.wait(pauseMs);
+    if (onChange && worker.trouble === undefined) await looker.wait(pauseMs);
     else await rest(Math.min(Math.max(pauseMs, SCAN_EVERY_MS), ALIVE_EVERY_MS), signal);
   }
   worker.stop();
@@ -161,8 +167,9 @@ class Looker {
   }
 }
 
-function plannedAfter({ schedule, log }: RunParts, now: number): number {
-  const next = schedule?.(new Date(now));
+function nextSession({ schedule, recheckMs = RECHECK_MS, log }: RunParts, now: number): number {
+  if (schedule === undefined) return now + recheckMs;
+  const next = schedule(new Date(now));
   if (next !== undefined) return next.getTime();
   log.error("queue: the schedule has no time to come; sessions every hour");
   return now + 3_600_000;

@@ -18,6 +18,8 @@ export interface WorkerSettings {
   readonly checkAheadMs: number;
   /** How long a message whose next hop Postfix cannot tell waits for it, before it goes unasked. */
   readonly unknownMs: number;
+  /** How long a queue file cannot be read before it goes unasked: whatever else caused that is over by then. */
+  readonly unreadableMs: number;
 }
 
 export const DEFAULTS: WorkerSettings = {
@@ -27,6 +29,7 @@ export const DEFAULTS: WorkerSettings = {
   checks: 8,
   checkAheadMs: 60_000,
   unknownMs: 15 * 60_000,
+  unreadableMs: 15 * 60_000,
 };
 
 /** Postfix's limit 0 is none; more than this at once would only make the order vaguer. */

@@ -3,25 +3,14 @@
  * be read, or Postfix cannot be asked, its journal gets none, so that the
  * failsafe sees a worker that runs in vain as one that does not run.
  */
-import type { QueueClient } from "./client.ts";
 import type { Journal } from "./journal.ts";
+import type { QueueWorker } from "./worker.ts";
 
-/** @param troubled whether the worker knows of something that keeps it from sending */
-export function signOnlyWhileWell(
+/** @param plannedMs as Journal.alive */
+export function signOfLife(
   journal: Pick<Journal, "alive">,
-  queue: Pick<QueueClient, "refresh">,
-  troubled: () => boolean,
+  { isReadable, trouble }: Pick<QueueWorker, "isReadable" | "trouble">,
+  plannedMs: number,
 ): void {
-  const refresh = queue.refresh.bind(queue);
-  let readable = true;
-  queue.refresh = async (...options) => {
-    readable = false;
-    const result = await refresh(...options);
-    readable = true;
-    return result;
-  };
-  const alive = journal.alive.bind(journal);
-  journal.alive = (...planned) => {
-    if (readable && !troubled()) alive(...planned);
-  };
+  if (isReadable && trouble === undefined) journal.alive(plannedMs);
 }

@@ -4,15 +4,30 @@
  * damaged into corrupt/; what it can read after all is delivered, not stuck.
  */
 import type { Log } from "../log.ts";
-import type { QueueClient } from "./client.ts";
+import type { QueueClient, Refresh } from "./client.ts";
 
-/** Has every refresh of `queue` look after them. @param waitMs from first sight to the release */
-export function seeToUnreadable(queue: QueueClient, log: Log, waitMs: number, now = Date.now): void {
-  const refresh = queue.refresh.bind(queue);
-  const since = new Map<string, number>();
-  queue.refresh = async (...options) => {
-    const result = await refresh(...options);
-    for (const { id, queue: where, problem } of result.unreadable) {
+export interface UnreadableOptions {
+  readonly queue: Pick<QueueClient, "release">;
+  readonly log: Log;
+  /** From first sight to the release. */
+  readonly waitMs: number;
+  readonly now: () => number;
+}
+
+export class UnreadableFiles {
+  readonly #options: UnreadableOptions;
+  /** By queue ID, when each was seen first or released last. */
+  readonly #since = new Map<string, number>();
+
+  constructor(options: UnreadableOptions) {
+    this.#options = options;
+  }
+
+  /** Sees to what a look at the queue could not read; `partly`: it was a look at some messages alone. */
+  async see(unreadable: Refresh["unreadable"], partly: boolean): Promise<void> {
+    const { queue, log, waitMs, now } = this.#options;
+    const since = this.#since;
+    for (const { id, queue: where, problem } of unreadable) {
       if (where === "hold") continue;
       if (!since.has(id)) log.error("queue: a file cannot be read", { queue: id, problem });
       const first = since.get(id) ?? now();
@@ -23,10 +38,8 @@ export function seeToUnreadable(queue: QueueClient, log: Log, waitMs: number, no
       log.warn("queue: released unread", { queue: id, outcome });
     }
     // A look at some messages alone says nothing of the others.
-    if (options[0] === undefined || !Object.hasOwn(options[0], "only")) {
-      const there = new Set(result.unreadable.map(({ id }) => id));
-      for (const id of since.keys()) if (!there.has(id)) since.delete(id);
-    }
-    return result;
-  };
+    if (partly) return;
+    const there = new Set(unreadable.map(({ id }) => id));
+    for (const id of since.keys()) if (!there.has(id)) since.delete(id);
+  }
 }

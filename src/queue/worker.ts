@@ -20,6 +20,7 @@ import { type Planned, plan } from "./plan.ts";
 import type { QueueSettings } from "./postfix.ts";
 import { lastChance, type RetryRules, retryRules } from "./retry.ts";
 import { type WorkerSettings, windowOf } from "./settings.ts";
+import { UnreadableFiles } from "./unreadable.ts";
 import type { Changes } from "./watch.ts";
 
 export interface WorkerParts {
@@ -84,6 +85,8 @@ export class QueueWorker {
   #trouble: Error | undefined;
   #caughtUp = false;
   #cut = false;
+  #readable = true;
+  readonly #unreadable: UnreadableFiles;
   #changes: Promise<void> | undefined;
   readonly #moved = new Set<string>();
   #allMoved = false;
@@ -94,6 +97,7 @@ export class QueueWorker {
     this.#postfix = postfix;
     const { queue, journal, log, settings } = parts;
     this.#rules = retryRules(postfix, settings.marginMs);
+    this.#unreadable = new UnreadableFiles({ queue, log, waitMs: settings.unreadableMs, now: this.#now });
     this.#followUp = new FollowUp({ queue, journal, log, rules: this.#rules, now: this.#now });
     this.dispatcher = new Dispatcher({
       release: (id) => queue.release(id),
@@ -125,6 +129,11 @@ export class QueueWorker {
   /** Why nothing goes; undefined when all is well. */
   get trouble(): Error | undefined {
     return this.#trouble;
+  }
+
+  /** The last look at the queue is over and saw it. */
+  get isReadable(): boolean {
+    return this.#readable;
   }
 
   /** Resolves when all that is known to be bounced was seen to. */
@@ -160,7 +169,10 @@ export class QueueWorker {
   async pass({ what, only, signal }: PassOptions): Promise<Pass> {
     const { queue, journal, settings } = this.#parts;
     const partly = what === "news" && this.#caughtUp ? only : undefined;
+    this.#readable = false;
     const refresh = await queue.refresh(partly === undefined ? {} : { only: partly });
+    await this.#unreadable.see(refresh.unreadable, partly !== undefined);
+    this.#readable = true;
     for (const id of refresh.gone) this.#forget(id);
     journal.forget(refresh.gone);
     await this.#settle(refresh.changed);

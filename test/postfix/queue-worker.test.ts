@@ -1,7 +1,9 @@
 /** Retries, last tries, skips and ends of life on a real Postfix; time is a clock that the test sets. */
 import assert from "node:assert/strict";
 import type { CheckQuestion } from "../../src/queue/actions.ts";
+import { readHeartbeat } from "../../src/queue/heartbeat.ts";
 import { run, session } from "../../src/queue/session.ts";
+import { signOfLife } from "../../src/queue/signs-of-life.ts";
 import { type Mail, send } from "../queue/harness.ts";
 import type { QuickMail } from "../queue/quick-sink.ts";
 import { header, mail, type Rule, yard } from "../queue/yard.ts";
@@ -274,3 +276,24 @@ postfixTest(
     assert.deepEqual(await postfix.settled(), []);
   },
 );
+
+postfixTest("a worker that can neither read the queue nor send gives no sign of life", async (context) => {
+  let now = Date.now();
+  const { staff, journalPath } = await yard(context);
+  const { worker, journal, client } = await staff({ now: () => now });
+  let trouble: Error | undefined;
+  const sign = () => {
+    signOfLife(journal, { isReadable: worker.isReadable, trouble }, ++now);
+    return readHeartbeat(journalPath).aliveMs === now;
+  };
+  assert.equal(sign(), true);
+  trouble = new Error("Postfix cannot be asked");
+  assert.equal(sign(), false);
+  trouble = undefined;
+  assert.equal(sign(), true);
+  await worker.pass({ what: "all" });
+  assert.equal(sign(), true);
+  client.close();
+  await assert.rejects(worker.pass({ what: "all" }), /gone|closed|destroyed|Premature/);
+  assert.equal(sign(), false);
+});
