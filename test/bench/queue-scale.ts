@@ -10,7 +10,6 @@ import { join } from "node:path";
 import { duplexPair } from "node:stream";
 import { whyNoPostfix } from "../../postfix/layout.ts";
 import { PrivatePostfix } from "../../postfix/private-instance.ts";
-import type { Budget } from "../../src/lua/budget.ts";
 import { LuaEngine } from "../../src/lua/engine.ts";
 import { QueueAgent } from "../../src/queue/agent.ts";
 import { QueueClient } from "../../src/queue/client.ts";
@@ -20,7 +19,7 @@ import { PostfixQueue } from "../../src/queue/postfix.ts";
 import { DEFAULTS } from "../../src/queue/settings.ts";
 import { QueueWorker } from "../../src/queue/worker.ts";
 import { buildQueueFile, place } from "../queue/build.ts";
-import { keptLog } from "../queue/harness.ts";
+import { BUDGET, keptLog } from "../queue/harness.ts";
 
 const SCRIPT = `
 function CheckFile(filename, actions, size, created, returnpath, recipients, headerdata, headerlines)
@@ -31,15 +30,6 @@ function CheckFile(filename, actions, size, created, returnpath, recipients, hea
   return actions
 end
 `;
-
-const BUDGET: Budget = {
-  instructions: 5_000_000,
-  cpuMs: 60_000,
-  wallMs: 60_000,
-  stringBytes: 1 << 24,
-  outputBytes: 1 << 20,
-  openFiles: 4,
-};
 
 const HEADER = [
   "Received: from client.test (client.test [192.0.2.1])",

@@ -9,16 +9,7 @@ import { LuaEngine } from "../../src/lua/engine.ts";
 import { type Checker, type CheckQuestion, type Route, UNCHANGED } from "../../src/queue/actions.ts";
 import { LuaCheckers } from "../../src/queue/lua-checker.ts";
 import type { QueueFile } from "../../src/queue/queue-file.ts";
-import { keptLog } from "./harness.ts";
-
-const BUDGET: Budget = {
-  instructions: 5_000_000,
-  cpuMs: 60_000,
-  wallMs: 60_000,
-  stringBytes: 1 << 24,
-  outputBytes: 1 << 20,
-  openFiles: 4,
-};
+import { BUDGET, keptLog } from "./harness.ts";
 
 /** Checkers on scripts of their own, with what they logged and printed. */
 function place(scripts: Readonly<Record<string, string>>, budget: Partial<Budget> = {}, sessionMs = 60_000) {

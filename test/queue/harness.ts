@@ -2,9 +2,20 @@
 import type { PrivatePostfix } from "../../postfix/private-instance.ts";
 import { SmtpClient } from "../../postfix/smtp-client.ts";
 import type { Log } from "../../src/log.ts";
+import type { Budget } from "../../src/lua/budget.ts";
 import type { QueueRecipient } from "../../src/queue/envelope.ts";
 import { headerLines } from "../../src/queue/header.ts";
 import type { QueueFile } from "../../src/queue/queue-file.ts";
+
+/** What one CheckFile may take where nothing is said of limits. */
+export const BUDGET: Budget = {
+  instructions: 5_000_000,
+  cpuMs: 60_000,
+  wallMs: 60_000,
+  stringBytes: 1 << 24,
+  outputBytes: 1 << 20,
+  openFiles: 4,
+};
 
 /** A log that keeps its lines, "event key=value". */
 export function keptLog(): Log & { readonly lines: string[] } {
