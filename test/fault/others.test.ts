@@ -62,7 +62,8 @@ for (const [name, fault] of FAULTS) {
       await load.more(40);
     }
     await field.settle(load, name, "");
-    const hurt = field.lines("worker died").map(({ worker }) => Number(worker));
+    const died = field.lines("worker died");
+    const hurt = died.map(({ worker }) => Number(worker));
     const times = timesOfOthers(load.sent, field.served.sink.messages, hurt);
     assert.ok(times.length >= 40, `${times.length} sessions`);
     const at = (q: number) => Math.round(times[Math.floor(q * (times.length - 1))] ?? 0);
@@ -74,7 +75,7 @@ for (const [name, fault] of FAULTS) {
       p99: at(0.99),
       max: at(1),
     });
-    if (hurt.length > 0) assert.ok(at(1) < GROSS_MS, `${at(1)} ms`);
+    if (hurt.length > 0) assert.ok(at(1) < GROSS_MS, `${at(1)} ms; ${JSON.stringify(died)}`);
   });
 }
 
